@@ -1,0 +1,507 @@
+/* idem_capture.c: output filters: answer -> record -> commit, then send.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The recorder swallows the answer until it is complete, commits it, and only
+ * then lets the first byte leave (rules 2 to 5). While it swallows, nothing
+ * is written to the client, so a client that left is not noticed and the
+ * handler runs to its end.
+ *
+ *   state RECORDING   one recorder, ctx->active, collects; older instances
+ *                     step aside (rule 10)
+ *   state SETTLED     the store knows the result; everything passes
+ */
+#include "idem_httpd.h"
+
+#include <apr_strings.h>
+
+#include "idem_capture.h"
+
+/* After SSI and other filters that make content, before those that code or
+ * mark it for one client (rule 14). */
+#define CAPTURE_FTYPE IDEM_CAPTURE_FTYPE
+
+static ap_filter_rec_t *capture_filter;
+static ap_filter_rec_t *guard_filter;
+
+/* ----------------------------------------------------------------- settling */
+
+/* Rule 52. Runs in signal handlers under prefork: no log, no allocation. */
+static apr_status_t abandon_at_end(void *data)
+{
+    idem_ctx_t *ctx = data;
+
+    if (ctx->state == IDEM_STATE_RECORDING && idem_server_store) {
+        ctx->state = IDEM_STATE_SETTLED;
+        (void)idem_store_abandon(idem_server_store, &ctx->token,
+                                 idem_server_now());
+    }
+    return APR_SUCCESS;
+}
+
+static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
+                    int result)
+{
+    ctx->state = IDEM_STATE_SETTLED;
+    if (APR_STATUS_IS_NOTFOUND(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "IDEM0017: key %s was released while its request ran; "
+                      "the answer is sent but not kept",
+                      idem_ctx_short_id(ctx));
+    }
+    else if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                      "IDEM0018: the result of key %s could not be stored; "
+                      "its outcome counts as unknown",
+                      idem_ctx_short_id(ctx));
+        result = IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN;
+    }
+    idem_ctx_result(ctx, r, result);
+}
+
+static void settle_unknown(idem_ctx_t *ctx, request_rec *r)
+{
+    apr_status_t rv;
+
+    rv = idem_store_commit(idem_server_store, &ctx->token, IDEM_END_UNKNOWN,
+                           NULL, 0, idem_server_now(), ctx->conf->ttl);
+    settled(ctx, r, rv, IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN);
+}
+
+static void settle_release(idem_ctx_t *ctx, request_rec *r)
+{
+    settled(ctx, r, idem_store_release(idem_server_store, &ctx->token),
+            IDEM_RESULT_RELEASED);
+}
+
+static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
+                           const struct iovec *vec, int nvec)
+{
+    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
+                             idem_server_now(), ctx->conf->ttl);
+}
+
+/* Of an answer that is not kept only what a client can be told stays. */
+static void settle_not_retained(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_record_t record = { 0 };
+    idem_blob_t head;
+    struct iovec vec;
+    apr_status_t rv;
+
+    idem_capture_brief(&record, ctx, r);
+    rv = idem_record_encode(&head, &record, ctx->pool);
+    if (rv == APR_SUCCESS) {
+        vec.iov_base = (void *)head.data;
+        vec.iov_len = head.len;
+        rv = commit(ctx, IDEM_END_NOT_RETAINED, &vec, 1);
+    }
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_NOTFOUND(rv)) {
+        /* Not even that has room: unknown needs none. */
+        rv = commit(ctx, IDEM_END_UNKNOWN, NULL, 0);
+    }
+    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
+}
+
+static int fits(const idem_ctx_t *ctx, apr_size_t head_len)
+{
+    apr_off_t fields = (apr_off_t)head_len - IDEM_CAPTURE_FIELDS_FREE;
+    apr_off_t total = ctx->seen.counted + (fields > 0 ? fields : 0);
+
+    return total <= ctx->conf->response_max
+           && (apr_uint64_t)ctx->seen.counted + head_len
+                  <= idem_store_record_max(idem_server_store);
+}
+
+/* The body is not copied once more: the store takes it in pieces. */
+static apr_status_t commit_answer(idem_ctx_t *ctx, const idem_blob_t *head)
+{
+    struct iovec *vec;
+    apr_bucket *b;
+    int nvec = 1;
+    apr_status_t rv;
+
+    for (b = APR_BRIGADE_FIRST(ctx->answer);
+         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
+        nvec++;
+    }
+    vec = apr_palloc(ctx->pool, (apr_size_t)nvec * sizeof(*vec));
+    vec[0].iov_base = (void *)head->data;
+    vec[0].iov_len = head->len;
+    nvec = 1;
+    for (b = APR_BRIGADE_FIRST(ctx->answer);
+         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
+        const char *data;
+        apr_size_t len;
+
+        rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        vec[nvec].iov_base = (void *)data;
+        vec[nvec].iov_len = len;
+        nvec++;
+    }
+    return commit(ctx, IDEM_END_DONE, vec, nvec);
+}
+
+static void settle_record(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_record_t record = { 0 };
+    idem_blob_t head;
+    apr_status_t rv;
+
+    idem_capture_record(&record, ctx, r);
+    rv = idem_record_encode(&head, &record, ctx->pool);
+    if (rv != APR_SUCCESS || !fits(ctx, head.len)) {
+        settle_not_retained(ctx, r);
+        return;
+    }
+    rv = commit_answer(ctx, &head);
+    if (APR_STATUS_IS_ENOSPC(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "IDEM0019: the store has no room for the answer to "
+                      "key %s: executed, but not kept",
+                      idem_ctx_short_id(ctx));
+        settle_not_retained(ctx, r);
+        return;
+    }
+    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
+}
+
+/* ----------------------------------------------------------------- deciding */
+
+/* An ErrorDocument is written by a handler, but for an error of another
+ * request of the chain: that one says what happened. */
+static request_rec *origin_of(request_rec *r)
+{
+    while (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
+        r = r->prev;
+    }
+    return r;
+}
+
+static int is_proxied(const request_rec *r)
+{
+    return r->proxyreq != PROXYREQ_NONE
+           || (r->handler && (!strcmp(r->handler, "proxy-server")
+                              || !strncmp(r->handler, "proxy:", 6)));
+}
+
+static int has_content(const request_rec *r)
+{
+    return !ap_is_HTTP_INFO(r->status) && r->status != HTTP_NO_CONTENT
+           && r->status != HTTP_NOT_MODIFIED
+           && r->status != 205 /* Reset Content */;
+}
+
+static apr_int64_t promised_length(request_rec *r)
+{
+    const char *value = apr_table_get(r->headers_out, "Content-Length");
+    apr_off_t len;
+
+    if (!value) {
+        value = apr_table_get(r->err_headers_out, "Content-Length");
+    }
+    return value && ap_parse_strict_length(&len, value) ? len : -1;
+}
+
+static idem_keep_t decide(idem_ctx_t *ctx, request_rec *r)
+{
+    request_rec *from = origin_of(r);
+    idem_origin_t origin = { 0 };
+
+    ctx->seen.content_length = promised_length(r);
+    ctx->seen.has_content = has_content(r);
+    origin.answer = idem_flow_answer(&ctx->seen);
+    origin.status = from->status;
+    origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
+    origin.proxied = is_proxied(from);
+    /* FastCGI and its kind make these variables once they are connected; a
+     * 503 of theirs may come before that, or after the script ran. */
+    origin.backend_reached
+        = apr_table_get(from->subprocess_env, "GATEWAY_INTERFACE") != NULL;
+    return idem_flow_keep(&origin, ctx->conf->release);
+}
+
+static void settle(idem_ctx_t *ctx, request_rec *r)
+{
+    switch (decide(ctx, r)) {
+    case IDEM_KEEP_RECORD:
+        settle_record(ctx, r);
+        return;
+    case IDEM_KEEP_RELEASE:
+        settle_release(ctx, r);
+        return;
+    case IDEM_KEEP_UNKNOWN:
+        break;
+    }
+    settle_unknown(ctx, r);
+}
+
+/* ----------------------------------------------------------------- recorder */
+
+/* Rule 3: on HTTP/2 another thread sets this as soon as the stream is gone,
+ * and proxy handlers then stop reading. The answer must be had all the same:
+ * that is what a retry asks for. */
+static void forget_abort(idem_ctx_t *ctx, conn_rec *c)
+{
+    if (c->aborted) {
+        ctx->seen.client_gone = 1;
+        c->aborted = 0;
+    }
+}
+
+static void remember_abort(const idem_ctx_t *ctx, conn_rec *c)
+{
+    if (ctx->seen.client_gone) {
+        c->aborted = 1;
+    }
+}
+
+/* What one call of the recorder met. */
+typedef struct {
+    int eos;
+    int eoc;
+    int error; /* status to die with; 0: none */
+    int data;
+    int over;  /* longer than anything that is kept */
+} turn_t;
+
+static void collect_data(idem_ctx_t *ctx, turn_t *turn, apr_bucket *b)
+{
+    const char *data;
+    apr_size_t len;
+    apr_status_t rv;
+
+    rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
+    if (rv != APR_SUCCESS) {
+        turn->error = APR_STATUS_IS_TIMEUP(rv) ? HTTP_GATEWAY_TIME_OUT
+                                               : HTTP_BAD_GATEWAY;
+        return;
+    }
+    turn->data = turn->data || len > 0;
+    ctx->seen.counted += (apr_int64_t)len;
+    apr_brigade_write(ctx->answer, NULL, NULL, data, len);
+    turn->over = ctx->seen.counted > ctx->conf->response_max;
+}
+
+/* Takes bucket after bucket, so that a long pipe never stands in memory
+ * twice. FLUSH is dropped: nothing may leave before the commit. */
+static void collect(idem_ctx_t *ctx, turn_t *turn, apr_bucket_brigade *bb)
+{
+    while (!turn->error && !turn->over && !APR_BRIGADE_EMPTY(bb)) {
+        apr_bucket *b = APR_BRIGADE_FIRST(bb);
+
+        if (AP_BUCKET_IS_ERROR(b)) {
+            turn->error = ((ap_bucket_error *)b->data)->status;
+        }
+        else if (AP_BUCKET_IS_EOC(b)) {
+            turn->eoc = 1;
+        }
+        else if (APR_BUCKET_IS_EOS(b)) {
+            turn->eos = 1;
+        }
+        else if (!APR_BUCKET_IS_METADATA(b)) {
+            collect_data(ctx, turn, b);
+        }
+        apr_bucket_delete(b);
+    }
+}
+
+static void scan_for_eoc(turn_t *turn, apr_bucket_brigade *bb)
+{
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(bb); b != APR_BRIGADE_SENTINEL(bb);
+         b = APR_BUCKET_NEXT(b)) {
+        turn->eoc = turn->eoc || AP_BUCKET_IS_EOC(b);
+    }
+}
+
+/* Rule 5. Status 200 first, or ap_die() takes the error for a recursive one
+ * and skips ErrorDocument. */
+static apr_status_t die(idem_ctx_t *ctx, ap_filter_t *f,
+                        apr_bucket_brigade *bb, const turn_t *turn)
+{
+    request_rec *r = f->r;
+    apr_bucket_alloc_t *alloc = f->c->bucket_alloc;
+    ap_filter_t *next = f->next;
+    int code = turn->error ? turn->error : HTTP_BAD_GATEWAY;
+    apr_status_t rv;
+
+    apr_brigade_cleanup(ctx->answer);
+    apr_brigade_cleanup(bb);
+    ap_remove_output_filter(f);
+    APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(code, NULL, r->pool,
+                                                       alloc));
+    if (turn->eoc) {
+        /* mod_proxy drops the client on purpose (AH01104): let it. */
+        APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_eoc_create(alloc));
+    }
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(alloc));
+    r->status = HTTP_OK;
+    r->status_line = NULL;
+    remember_abort(ctx, f->c);
+    rv = ap_pass_brigade(next, bb);
+    return turn->eoc ? rv : AP_FILTER_ERROR;
+}
+
+static apr_status_t pass_on(idem_ctx_t *ctx, ap_filter_t *f,
+                            apr_bucket_brigade *bb, const turn_t *turn)
+{
+    ap_filter_t *next = f->next;
+
+    if (turn->eos) {
+        APR_BRIGADE_INSERT_TAIL(ctx->answer,
+                                apr_bucket_eos_create(f->c->bucket_alloc));
+    }
+    APR_BRIGADE_CONCAT(ctx->answer, bb);
+    ap_remove_output_filter(f);
+    remember_abort(ctx, f->c);
+    return ap_pass_brigade(next, ctx->answer);
+}
+
+static void tidy_answer(idem_ctx_t *ctx, request_rec *r)
+{
+    /* A first answer is never marked, whatever the back end says. */
+    if (*ctx->conf->marker) {
+        apr_table_unset(r->headers_out, ctx->conf->marker);
+        apr_table_unset(r->err_headers_out, ctx->conf->marker);
+    }
+    if (r->status == 205) {
+        /* RFC 9110 15.3.6: no content; httpd does not see to it. */
+        apr_brigade_cleanup(ctx->answer);
+        ctx->seen.counted = 0;
+        ap_set_content_length(r, 0);
+    }
+}
+
+static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    idem_ctx_t *ctx = f->ctx;
+    request_rec *r = f->r;
+    turn_t turn = { 0 };
+
+    if (ctx->active != f || ctx->state != IDEM_STATE_RECORDING) {
+        ap_filter_t *next = f->next;
+
+        ap_remove_output_filter(f);
+        return ap_pass_brigade(next, bb);
+    }
+    forget_abort(ctx, f->c);
+    collect(ctx, &turn, bb);
+    if (turn.error) {
+        scan_for_eoc(&turn, bb);
+        ctx->seen.error_seen = 1;
+        settle_unknown(ctx, r);
+        return die(ctx, f, bb, &turn);
+    }
+    if (turn.over) {
+        tidy_answer(ctx, r);
+        settle_not_retained(ctx, r);
+        return pass_on(ctx, f, bb, &turn);
+    }
+    if (!turn.eos) {
+        return APR_SUCCESS;
+    }
+    ctx->seen.eos_with_data = turn.data;
+    tidy_answer(ctx, r);
+    if (decide(ctx, r) == IDEM_KEEP_UNKNOWN
+        && idem_flow_answer(&ctx->seen) == IDEM_ANSWER_TORN) {
+        settle_unknown(ctx, r);
+        return die(ctx, f, bb, &turn);
+    }
+    settle(ctx, r);
+    return pass_on(ctx, f, bb, &turn);
+}
+
+/* Rule 13: first bytes on the wire while nothing was committed: the answer
+ * went round the recorder. */
+static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    idem_ctx_t *ctx = f->ctx;
+    ap_filter_t *next = f->next;
+    apr_bucket *b;
+
+    if (ctx->state == IDEM_STATE_RECORDING) {
+        for (b = APR_BRIGADE_FIRST(bb); b != APR_BRIGADE_SENTINEL(bb);
+             b = APR_BUCKET_NEXT(b)) {
+            if (!APR_BUCKET_IS_METADATA(b)) {
+                break;
+            }
+        }
+        if (b == APR_BRIGADE_SENTINEL(bb)) {
+            return ap_pass_brigade(next, bb);
+        }
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, f->r,
+                      "IDEM0021: the answer to key %s went past the recorder; "
+                      "it is not kept", idem_ctx_short_id(ctx));
+        settle_not_retained(ctx, f->r);
+    }
+    ap_remove_output_filter(f);
+    return ap_pass_brigade(next, bb);
+}
+
+/* ------------------------------------------------------------------ entries */
+
+void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
+{
+    if (ctx->state != IDEM_STATE_RECORDING) {
+        return;
+    }
+    apr_brigade_cleanup(ctx->answer);
+    if (ctx->seen.counted > 0) {
+        /* A handler wrote, then gave up: what follows is not its answer. */
+        settle_unknown(ctx, r);
+        return;
+    }
+    ctx->active = ap_add_output_filter_handle(capture_filter, ctx, r,
+                                              r->connection);
+    ctx->path = IDEM_PATH_NORMAL;
+}
+
+void idem_capture_start(idem_ctx_t *ctx, request_rec *r)
+{
+    ctx->state = IDEM_STATE_RECORDING;
+    apr_pool_cleanup_register(ctx->pool, ctx, abandon_at_end,
+                              apr_pool_cleanup_null);
+    ctx->answer = apr_brigade_create(ctx->pool, r->connection->bucket_alloc);
+    /* Rule 15: what other modules set for this request is not the answer. */
+    ctx->base_out = apr_table_copy(ctx->pool, r->headers_out);
+    ctx->base_err = apr_table_copy(ctx->pool, r->err_headers_out);
+    apr_table_unset(r->subprocess_env, "GATEWAY_INTERFACE");
+    idem_capture_add(ctx, r);
+    ap_add_output_filter_handle(guard_filter, ctx, r, r->connection);
+}
+
+void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_capture_add(ctx, r);
+    ctx->path = IDEM_PATH_ERROR;
+}
+
+void idem_capture_end(idem_ctx_t *ctx, request_rec *r)
+{
+    request_rec *last = r;
+
+    while (last->next) {
+        last = last->next;
+    }
+    if (ctx->state != IDEM_STATE_RECORDING) {
+        return;
+    }
+    if (last->status == HTTP_SWITCHING_PROTOCOLS) {
+        settle_release(ctx, r);
+    }
+    else {
+        settle_unknown(ctx, r);
+    }
+}
+
+void idem_capture_register(void)
+{
+    capture_filter = ap_register_output_filter("IDEMPOTENCY", capture, NULL,
+                                               CAPTURE_FTYPE);
+    guard_filter = ap_register_output_filter("IDEMPOTENCY_GUARD", guard, NULL,
+                                             AP_FTYPE_PROTOCOL);
+}

@@ -1,0 +1,222 @@
+/* idem_httpd.h: private to httpd/ and mod_idempotency.c.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef IDEM_HTTPD_H
+#define IDEM_HTTPD_H
+
+#include "httpd.h"
+#include "http_config.h"
+#include "http_core.h"
+#include "http_log.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "ap_expr.h"
+#include "ap_regex.h"
+#include "util_filter.h"
+
+#include "mod_idempotency.h"
+#include "idem_fingerprint.h"
+#include "idem_flow.h"
+#include "idem_key.h"
+#include "idem_problem.h"
+#include "idem_record.h"
+
+APLOG_USE_MODULE(idempotency);
+
+/* ------------------------------------------------------------- settings */
+
+/** Where a part of the principal comes from. */
+typedef enum {
+    IDEM_PRINCIPAL_CREDENTIALS,
+    IDEM_PRINCIPAL_COOKIE,
+    IDEM_PRINCIPAL_HEADER,
+    IDEM_PRINCIPAL_IP,
+    IDEM_PRINCIPAL_TLS,
+    IDEM_PRINCIPAL_EXPR
+} idem_principal_kind_t;
+
+typedef struct {
+    idem_principal_kind_t kind;
+    const char *name; /* of the cookie or field; NULL otherwise */
+    ap_expr_info_t *expr;
+} idem_principal_t;
+
+/** What counts as the same request. */
+typedef struct {
+    int method;
+    int uri;
+    int body;
+    apr_array_header_t *headers; /* const char *; NULL: none */
+} idem_print_parts_t;
+
+/** Per directory; UNSET members are inherited. */
+typedef struct {
+    int engine;
+    int require_key;
+    int syntax; /* idem_key_syntax_t */
+    int rerun_unknown;
+    int bypass;
+    int key_len_max;
+    apr_interval_time_t ttl;
+    apr_off_t response_max;
+    apr_off_t body_max;          /* 0: LimitRequestBody alone */
+    const char *key_field;
+    ap_regex_t *key_pattern;
+    const char *key_pattern_text;
+    const char *marker;          /* "": none */
+    const char *problem_base;
+    apr_array_header_t *methods; /* const char * */
+    apr_array_header_t *keep;    /* const char *: fields to record too */
+    apr_array_header_t *drop;    /* const char *: fields not to record */
+    apr_array_header_t *principal; /* idem_principal_t */
+    idem_print_parts_t *print;
+    idem_status_set_t *release;
+    int problem_status[IDEM_PROBLEM_COUNT]; /* 0: the usual one */
+} idem_dir_conf_t;
+
+/** Per server; the store is the main server's. */
+typedef struct {
+    const char *host;      /* stable name of the virtual host */
+    apr_uint32_t host_sum; /* a digest of it */
+} idem_srv_conf_t;
+
+/** Server-wide, reset at each reading of the configuration. */
+typedef struct {
+    const char *store_path; /* NULL: none, memory only */
+    apr_size_t store_size;
+    int store_sync;
+    int store_path_set;
+} idem_global_conf_t;
+
+extern idem_global_conf_t idem_global;
+extern const command_rec idem_config_cmds[];
+
+void idem_config_reset(void);
+void *idem_config_create_dir(apr_pool_t *pool, char *dir);
+void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add);
+void *idem_config_create_srv(apr_pool_t *pool, server_rec *s);
+
+/** The directory's settings with every default filled in. */
+const idem_dir_conf_t *idem_config_get(request_rec *r);
+
+/* -------------------------------------------------------------- results */
+
+/** What became of a request: counters, environment and log share the word. */
+typedef enum {
+    IDEM_RESULT_EXECUTED,
+    IDEM_RESULT_RELEASED,
+    IDEM_RESULT_REPLAYED,
+    IDEM_RESULT_BYPASSED,
+    IDEM_RESULT_PROBLEM, /* + idem_problem_t */
+    IDEM_RESULT_COUNT = IDEM_RESULT_PROBLEM + IDEM_PROBLEM_COUNT
+} idem_result_t;
+
+const char *idem_result_str(int result);
+
+/* --------------------------------------------------------------- server */
+
+/** The store of this server; NULL if it could not be opened. */
+extern idem_store_t *idem_server_store;
+
+void idem_server_pre_config(apr_pool_t *pconf);
+int idem_server_post_config(apr_pool_t *pconf, server_rec *s);
+void idem_server_child_init(apr_pool_t *pchild, server_rec *s);
+void idem_server_child_status(pid_t pid);
+apr_time_t idem_server_now(void);
+void idem_server_count(int result);
+apr_uint64_t idem_server_counter(int result);
+
+/* -------------------------------------------------------------- request */
+
+typedef enum {
+    IDEM_STATE_OPEN,      /* body read, nothing claimed */
+    IDEM_STATE_RECORDING, /* claimed, the handler runs */
+    IDEM_STATE_SETTLED    /* the store knows the result, or has no part */
+} idem_state_t;
+
+/** One client request with all its internal redirects: on the main pool. */
+typedef struct {
+    idem_state_t state;
+    request_rec *first;      /* head of the redirect chain */
+    apr_pool_t *pool;
+    const idem_dir_conf_t *conf; /* as it was when the key was claimed */
+    const idem_srv_conf_t *srv;
+    const char *key;
+    idem_digest_t id;
+    idem_digest_t print;
+    idem_token_t token;
+    int counted;             /* a result was counted */
+
+    /* request body, set aside for the handler */
+    int body_read;
+    apr_off_t body_len;
+    apr_bucket_brigade *body;
+
+    /* recorder */
+    ap_filter_t *active;     /* the only valid recorder */
+    apr_bucket_brigade *answer;
+    idem_seen_t seen;
+    idem_path_t path;
+    apr_table_t *base_out;   /* both tables as they were at the claim */
+    apr_table_t *base_err;
+} idem_ctx_t;
+
+idem_ctx_t *idem_ctx_get(request_rec *r);
+idem_ctx_t *idem_ctx_create(request_rec *r, const idem_dir_conf_t *conf);
+
+/** Tell result and key to log formats and handlers; count it once. */
+void idem_ctx_result(idem_ctx_t *ctx, request_rec *r, int result);
+
+/** Short text for log lines that identifies a record, never the key. */
+const char *idem_ctx_short_id(const idem_ctx_t *ctx);
+
+/** Is the first request's method covered, and is this its real handler? */
+int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf);
+
+/** The request that the client sent. */
+request_rec *idem_request_first(request_rec *r);
+
+/**
+ * The key of a request.
+ * @param why  out: for the client, if it is unusable
+ * @return APR_SUCCESS, APR_NOTFOUND if there is none, APR_EINVAL
+ */
+apr_status_t idem_request_key(const char **key, const char **why,
+                              request_rec *r, const idem_dir_conf_t *conf);
+
+/** Virtual host, principal and key -> id of the record. */
+apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r);
+
+/**
+ * Read the body, set it aside and take the fingerprint.
+ * @param too_large  out: the body is over IdempotencyMaxRequestBody
+ * @return OK, or the HTTP status to return; then nothing else may be sent
+ */
+int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large);
+
+/** Put the body before the handler of this request of the chain. */
+void idem_body_give(idem_ctx_t *ctx, request_rec *r);
+
+/** Filters; called from register_hooks. */
+void idem_body_register(void);
+void idem_capture_register(void);
+
+/** Start recording after a claim; and again on each redirected request. */
+void idem_capture_start(idem_ctx_t *ctx, request_rec *r);
+void idem_capture_add(idem_ctx_t *ctx, request_rec *r);
+
+/** An error page begins, made by httpd from a status. */
+void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r);
+
+/** The request ends: settle what has no answer. */
+void idem_capture_end(idem_ctx_t *ctx, request_rec *r);
+
+/** Send a record, or a problem. @return what the handler has to return */
+int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob);
+int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
+                const char *detail, const idem_record_t *record);
+
+/** mod_status section. */
+int idem_status_hook(request_rec *r, int flags);
+
+#endif /* IDEM_HTTPD_H */

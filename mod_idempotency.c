@@ -1,0 +1,285 @@
+/* mod_idempotency.c: START HERE. The module record, the hooks, and the way
+ * of a request on one page.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A POST or PATCH with an Idempotency-Key is claimed, run once, recorded
+ * before its first byte leaves, and replayed on each retry:
+ *
+ *   fixups    tell the application its key
+ *   handler   first of all: read the body, take the fingerprint, claim;
+ *             then run, replay or refuse
+ *   recorder  httpd/idem_capture.c: collect the answer, commit, send
+ *
+ * lib/ holds the decisions, stores/ the memory, httpd/ the glue.
+ */
+#include "idem_httpd.h"
+
+#include "ap_mpm.h"
+#include "mod_status.h"
+#include "mpm_common.h"
+
+/* nph- scripts write past all filters: their answers cannot be recorded. */
+static int is_nph(const request_rec *r)
+{
+    const char *base;
+
+    if (!r->handler || !r->filename
+        || strcmp(r->handler, "cgi-script") != 0) {
+        return 0;
+    }
+    base = strrchr(r->filename, '/');
+    return strncmp(base ? base + 1 : r->filename, "nph-", 4) == 0;
+}
+
+/* Not before the handler phase (rule 9): only now all authorization is over
+ * and the handler is final. */
+static int idem_fixups(request_rec *r)
+{
+    const idem_dir_conf_t *conf = idem_config_get(r);
+    const char *key, *why;
+
+    if (r->main || conf->engine != 1 || !idem_request_is_covered(r, conf)) {
+        return DECLINED;
+    }
+    if (idem_request_key(&key, &why, r, conf) == APR_SUCCESS) {
+        apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", key);
+    }
+    return DECLINED;
+}
+
+static int execute(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_body_give(ctx, r);
+    idem_capture_start(ctx, r);
+    return DECLINED;
+}
+
+static int bypass(idem_ctx_t *ctx, request_rec *r)
+{
+    ctx->state = IDEM_STATE_SETTLED;
+    idem_ctx_result(ctx, r, IDEM_RESULT_BYPASSED);
+    idem_body_give(ctx, r);
+    return DECLINED;
+}
+
+static apr_status_t claim(idem_ctx_t *ctx, request_rec *r,
+                          idem_claim_t *found, idem_blob_t *record)
+{
+    idem_ask_t ask = { 0 };
+    apr_status_t rv;
+
+    if (!idem_server_store) {
+        return APR_EGENERAL;
+    }
+    ask.id = &ctx->id;
+    ask.print = &ctx->print;
+    ask.host = ctx->srv->host_sum;
+    ask.rerun_unknown = ctx->conf->rerun_unknown;
+    ask.now = idem_server_now();
+    ask.ttl = ctx->conf->ttl;
+    rv = idem_store_claim(idem_server_store, found, &ctx->token, record, &ask,
+                          ctx->pool);
+    if (APR_STATUS_IS_ENOSPC(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "IDEM0011: the store is full: no room for key %s",
+                      idem_ctx_short_id(ctx));
+    }
+    else if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                      "IDEM0012: store %s could not claim key %s",
+                      idem_server_store->name, idem_ctx_short_id(ctx));
+    }
+    return rv;
+}
+
+static int claim_and_act(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_claim_t found = IDEM_CLAIM_UNKNOWN;
+    idem_blob_t blob = { NULL, 0 };
+    idem_problem_t problem = IDEM_PROBLEM_STORE_UNAVAILABLE;
+    idem_record_t record;
+    apr_status_t rv;
+
+    rv = claim(ctx, r, &found, &blob);
+    switch (idem_flow_decide(&problem, rv, found, ctx->conf->bypass)) {
+    case IDEM_DO_EXECUTE:
+        return execute(ctx, r);
+    case IDEM_DO_BYPASS:
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, rv, r,
+                      "IDEM0013: no store: the request runs unprotected "
+                      "(IdempotencyStoreFailure bypass)");
+        return bypass(ctx, r);
+    case IDEM_DO_REPLAY:
+        return idem_replay(ctx, r, &blob);
+    case IDEM_DO_REFUSE:
+        break;
+    }
+    if (problem == IDEM_PROBLEM_RESPONSE_NOT_RETAINED
+        && idem_record_decode(&record, &blob, ctx->pool) == APR_SUCCESS) {
+        return idem_refuse(ctx, r, problem, NULL, &record);
+    }
+    return idem_refuse(ctx, r, problem, NULL, NULL);
+}
+
+/* A key is there and usable: from here on the request is ours. */
+static int protect(idem_ctx_t *ctx, request_rec *r)
+{
+    int too_large = 0;
+    int status;
+
+    /* RFC 9110 14.2: Range is defined for GET only, yet the byterange filter
+     * would cut a replayed 200 into a 206. */
+    apr_table_unset(r->headers_in, "Range");
+    apr_table_unset(r->headers_in, "If-Range");
+
+    status = idem_body_read(ctx, r, &too_large);
+    if (status != OK) {
+        ctx->state = IDEM_STATE_SETTLED;
+        return status;
+    }
+    if (too_large) {
+        return idem_refuse(ctx, r, IDEM_PROBLEM_PAYLOAD_TOO_LARGE, NULL, NULL);
+    }
+    if (idem_request_id(ctx, r) != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "IDEM0014: the digest of a key could not be made");
+        return idem_refuse(ctx, r, IDEM_PROBLEM_STORE_UNAVAILABLE, NULL, NULL);
+    }
+    return claim_and_act(ctx, r);
+}
+
+static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
+{
+    const char *key = NULL, *why = NULL;
+    idem_ctx_t *ctx;
+    apr_status_t rv;
+
+    rv = idem_request_key(&key, &why, r, conf);
+    if (rv == APR_NOTFOUND && conf->require_key != 1) {
+        return DECLINED;
+    }
+    ctx = idem_ctx_create(r, conf);
+    if (rv == APR_NOTFOUND) {
+        return idem_refuse(ctx, r, IDEM_PROBLEM_MISSING_KEY, NULL, NULL);
+    }
+    if (rv != APR_SUCCESS) {
+        return idem_refuse(ctx, r, IDEM_PROBLEM_INVALID_KEY, why, NULL);
+    }
+    ctx->key = key;
+    apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", key);
+    if (is_nph(r)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "IDEM0020: %s is an nph- script, whose answer goes "
+                      "past all filters: it runs unprotected", r->filename);
+        return bypass(ctx, r);
+    }
+    return protect(ctx, r);
+}
+
+/* Before every content handler, after authorization: a stranger must not be
+ * able to fetch somebody's recorded answer (rules 9 and 61). */
+static int idem_handler(request_rec *r)
+{
+    const idem_dir_conf_t *conf;
+    idem_ctx_t *ctx;
+
+    if (r->main || (r->handler && !strcmp(r->handler, "redirect-handler"))) {
+        return DECLINED;
+    }
+    ctx = idem_ctx_get(r);
+    if (ctx) {
+        /* An internal redirect lost the filters, not the claim. */
+        idem_body_give(ctx, r);
+        idem_capture_add(ctx, r);
+        return DECLINED;
+    }
+    conf = idem_config_get(r);
+    if (conf->engine != 1 || !idem_request_is_covered(r, conf)) {
+        return DECLINED;
+    }
+    return first_pass(r, conf);
+}
+
+static void idem_insert_error_filter(request_rec *r)
+{
+    idem_ctx_t *ctx = r->main ? NULL : idem_ctx_get(r);
+
+    if (ctx && ctx->state == IDEM_STATE_RECORDING) {
+        idem_capture_error_page(ctx, r);
+    }
+}
+
+static int idem_log_transaction(request_rec *r)
+{
+    idem_ctx_t *ctx = idem_ctx_get(r);
+
+    if (ctx) {
+        idem_capture_end(ctx, r);
+    }
+    return DECLINED;
+}
+
+static int idem_pre_config(apr_pool_t *pconf, apr_pool_t *plog,
+                           apr_pool_t *ptemp)
+{
+    (void)plog;
+    (void)ptemp;
+    idem_config_reset();
+    idem_server_pre_config(pconf);
+    return OK;
+}
+
+static int idem_post_config(apr_pool_t *pconf, apr_pool_t *plog,
+                            apr_pool_t *ptemp, server_rec *s)
+{
+    (void)plog;
+    (void)ptemp;
+    /* Rule 47: the first reading must leave nothing behind. */
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+    return idem_server_post_config(pconf, s);
+}
+
+static void idem_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
+                              int slot, mpm_child_status status)
+{
+    (void)s;
+    (void)gen;
+    (void)slot;
+    if (status == MPM_CHILD_EXITED) {
+        idem_server_child_status(pid);
+    }
+}
+
+static void register_hooks(apr_pool_t *pool)
+{
+    (void)pool;
+    ap_hook_pre_config(idem_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    /* mod_watchdog looks for its clients at APR_HOOK_LAST. */
+    ap_hook_post_config(idem_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(idem_server_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_status(idem_child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_fixups(idem_fixups, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_handler(idem_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_insert_error_filter(idem_insert_error_filter, NULL, NULL,
+                                APR_HOOK_LAST);
+    ap_hook_log_transaction(idem_log_transaction, NULL, NULL,
+                            APR_HOOK_REALLY_FIRST);
+    APR_OPTIONAL_HOOK(ap, status_hook, idem_status_hook, NULL, NULL,
+                      APR_HOOK_MIDDLE);
+    idem_body_register();
+    idem_capture_register();
+}
+
+/* Not AP_DECLARE_MODULE: it does not compile beside APLOG_USE_MODULE. */
+module AP_MODULE_DECLARE_DATA idempotency_module = {
+    STANDARD20_MODULE_STUFF,
+    idem_config_create_dir,
+    idem_config_merge_dir,
+    idem_config_create_srv,
+    NULL,
+    idem_config_cmds,
+    register_hooks,
+    0,
+};
