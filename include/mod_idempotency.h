@@ -120,6 +120,7 @@ typedef struct {
     apr_status_t (*release)(idem_store_t *store, const idem_token_t *token);
     apr_status_t (*abandon)(idem_store_t *store, const idem_token_t *token,
                             apr_time_t now);
+    apr_status_t (*forget)(idem_store_t *store, const idem_digest_t *id);
     void (*purge)(idem_store_t *store, apr_time_t now);
     apr_size_t (*record_max)(const idem_store_t *store);
     void (*usage)(idem_store_t *store, idem_usage_t *usage);
@@ -189,6 +190,14 @@ apr_status_t idem_store_release(idem_store_t *store,
  */
 apr_status_t idem_store_abandon(idem_store_t *store,
                                 const idem_token_t *token, apr_time_t now);
+
+/**
+ * Release an id, whatever its state: for administrators. The claim of a
+ * request that still runs is gone then; it can neither store nor free
+ * anything any more.
+ * @return APR_SUCCESS; APR_NOTFOUND if nothing is recorded under the id
+ */
+apr_status_t idem_store_forget(idem_store_t *store, const idem_digest_t *id);
 
 /** Free expired records and settle claims of the dead: one bounded step. */
 void idem_store_purge(idem_store_t *store, apr_time_t now);
