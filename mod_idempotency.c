@@ -226,6 +226,7 @@ static int idem_pre_config(apr_pool_t *pconf, apr_pool_t *plog,
     (void)ptemp;
     idem_config_reset();
     idem_server_pre_config(pconf);
+    idem_proxy_register();
     return OK;
 }
 

@@ -216,10 +216,7 @@ static idem_keep_t decide(idem_ctx_t *ctx, request_rec *r)
     origin.status = from->status;
     origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
     origin.proxied = is_proxied(from);
-    /* FastCGI and its kind make these variables once they are connected; a
-     * 503 of theirs may come before that, or after the script ran. */
-    origin.backend_reached
-        = apr_table_get(from->subprocess_env, "GATEWAY_INTERFACE") != NULL;
+    origin.backend_reached = idem_proxy_reached(from);
     return idem_flow_keep(&origin, ctx->conf->release);
 }
 

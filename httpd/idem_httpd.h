@@ -6,6 +6,7 @@
 
 #include "httpd.h"
 #include "http_config.h"
+#include "http_connection.h"
 #include "http_core.h"
 #include "http_log.h"
 #include "http_protocol.h"
@@ -215,6 +216,15 @@ void idem_capture_end(idem_ctx_t *ctx, request_rec *r);
 int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob);
 int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
                 const char *detail, const idem_record_t *record);
+
+/**
+ * Has a back end of the FastCGI kind been given this request? Their handlers
+ * make the CGI variables once they are connected.
+ */
+int idem_proxy_reached(const request_rec *r);
+
+/** Hook into mod_proxy, if it is loaded; in pre_config. */
+void idem_proxy_register(void);
 
 /** mod_status section. */
 int idem_status_hook(request_rec *r, int flags);

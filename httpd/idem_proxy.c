@@ -1,0 +1,54 @@
+/* idem_proxy.c: keeps mod_proxy from running a keyed request twice.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A balancer tries the next member after a 503. mod_proxy_fcgi answers 503
+ * when it could not connect, but also when a back end died after it had the
+ * request; the next member would then run it a second time.
+ *
+ * mod_proxy's hook is not an optional one, and mod_proxy need not be loaded:
+ * its registration function is looked up by name.
+ */
+#include "idem_httpd.h"
+
+#include <dlfcn.h>
+
+/* As mod_proxy.h declares it; only the request is looked at here. */
+typedef int pre_request_t(void **worker, void **balancer, request_rec *r,
+                          void *conf, char **url);
+typedef void hook_pre_request_t(pre_request_t *fn, const char *const *pre,
+                                const char *const *succ, int order);
+
+int idem_proxy_reached(const request_rec *r)
+{
+    return apr_table_get(r->subprocess_env, "GATEWAY_INTERFACE") != NULL;
+}
+
+static int pre_request(void **worker, void **balancer, request_rec *r,
+                       void *conf, char **url)
+{
+    idem_ctx_t *ctx = r->main ? NULL : idem_ctx_get(r);
+
+    (void)worker;
+    (void)balancer;
+    (void)conf;
+    (void)url;
+    if (ctx && ctx->state == IDEM_STATE_RECORDING && idem_proxy_reached(r)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "IDEM0023: a back end died with the request of key %s; "
+                      "it is not given to another one",
+                      idem_ctx_short_id(ctx));
+        return HTTP_BAD_GATEWAY;
+    }
+    return DECLINED;
+}
+
+void idem_proxy_register(void)
+{
+    hook_pre_request_t *hook;
+
+    /* POSIX makes dlsym() return functions as void *. */
+    *(void **)&hook = dlsym(RTLD_DEFAULT, "proxy_hook_pre_request");
+    if (hook) {
+        hook(pre_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    }
+}
