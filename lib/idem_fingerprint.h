@@ -12,6 +12,9 @@
 
 typedef struct idem_fingerprint_t idem_fingerprint_t;
 
+/** Once per process, before any fingerprint: fetches what OpenSSL has. */
+apr_status_t idem_fingerprint_init(void);
+
 /**
  * Start a fingerprint (SHA-256). Freed with @a pool.
  * @param content_type  the request's Content-Type or NULL; if it is

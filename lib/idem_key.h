@@ -35,6 +35,9 @@ apr_status_t idem_key_parse(const char **key, const char **why,
                             const char *value, idem_key_syntax_t syntax,
                             apr_size_t len_max, apr_pool_t *pool);
 
+/** Once per process, before any digest: fetches what OpenSSL has. */
+apr_status_t idem_key_init(void);
+
 /** Keys the digest of ids with one secret. Opaque; not shared by threads. */
 typedef struct idem_key_digest_t idem_key_digest_t;
 
