@@ -86,7 +86,6 @@ static void set_response(request_rec *r, const idem_record_t *record)
     r->content_encoding = record->content_encoding;
     r->content_languages = (apr_array_header_t *)record->languages;
     r->no_local_copy = 1;
-    r->no_cache = 1;
 }
 
 int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob)
@@ -170,6 +169,5 @@ int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
     r->content_encoding = NULL;
     r->content_languages = NULL;
     r->no_local_copy = 1;
-    r->no_cache = 1;
     return send_body(r, body, strlen(body));
 }
