@@ -24,6 +24,8 @@ typedef struct {
     int lock_fd;          /* held while a server uses the file; -1: memory */
     apr_uint32_t nshards; /* how many locks attach() wants */
     int sync;             /* claims and answers are on disk before they count */
+    apr_uint32_t epoch;   /* which start of the server this is */
+    apr_time_t offset;    /* from the machine's uptime to the store's time */
 } idem_shm_segment_t;
 
 /** How to open one. */
@@ -39,8 +41,8 @@ typedef struct {
  * Open or create a segment, in the parent, before children exist.
  *
  * Claims that an earlier server left are settled as unknown. A file that is
- * not ours, damaged, or of another geometry is moved aside, to PATH.NAME of
- * its own, and a new one is made. An unclean end is repaired record by
+ * not ours, damaged, or of another geometry is moved aside, to
+ * PATH.old.SECONDS, and a new one is made. An unclean end is repaired record by
  * record.
  *
  * @param segment  out

@@ -1,0 +1,289 @@
+/* idem_shm_claim.c: the store in shared memory: claim and look-up.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "idem_shm.h"
+
+#include <string.h>
+
+/* Part of a shard that claims leave to answers of those who run already. */
+#define RESERVE_PART 64u
+/* A record changes under a reader's hands only by expiry or release. */
+#define COPY_TRIES 16
+
+/* What a claim notes of a record, to copy it without the lock. */
+typedef struct {
+    apr_uint32_t unit;
+    idem_shm_head_t head;
+} found_t;
+
+static int has_room(const idem_shm_part_t *part, apr_uint32_t row,
+                    const idem_ask_t *ask)
+{
+    apr_uint32_t keep = part->nunits / RESERVE_PART + IDEM_SHM_HEAD;
+
+    if (part->shard->free_units < keep) {
+        return 0;
+    }
+    return ask->quota == 0
+           || (apr_uint64_t)part->rows[row].units + IDEM_SHM_HEAD
+                  <= (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota
+                         / 100;
+}
+
+/* Fill a head whose state is FREE; the state comes last. */
+static void write_head(const idem_shm_store_t *shm, const idem_shm_part_t *part,
+                       apr_uint32_t unit, const idem_ask_t *ask,
+                       idem_token_t *token)
+{
+    idem_shm_head_t *head = idem_shm_part_head(part, unit);
+
+    head->id = *ask->id;
+    head->print = *ask->print;
+    head->fence = ++part->shard->fence;
+    head->created = ask->now;
+    head->expires = ask->now + ask->ttl;
+    head->host = ask->host;
+    head->is.owner = shm->owner;
+    head->len = 0;
+    head->ident = idem_shm_sum_ident(head);
+    token->fence = head->fence;
+    token->owner = shm->owner;
+    token->place = unit;
+    token->id = *ask->id;
+    idem_shm_part_set_state_locked(part, head, IDEM_SHM_EXECUTING);
+}
+
+static apr_status_t new_locked(const idem_shm_store_t *shm,
+                               const idem_shm_part_t *part,
+                               const idem_ask_t *ask, idem_token_t *token)
+{
+    apr_uint32_t unit = IDEM_SHM_NONE;
+    int tries;
+
+    for (tries = 0; tries < 2 && unit == IDEM_SHM_NONE; tries++) {
+        apr_uint32_t row;
+
+        if (tries > 0) {
+            idem_shm_purge_locked(shm, part, ask->now);
+        }
+        row = idem_shm_part_row_locked(part, ask->host);
+        if (has_room(part, row, ask)) {
+            unit = idem_shm_part_take_head_locked(part, row);
+        }
+    }
+    if (unit == IDEM_SHM_NONE) {
+        part->shard->refused++;
+        return APR_ENOSPC;
+    }
+    write_head(shm, part, unit, ask, token);
+    idem_shm_part_link_locked(part, unit);
+    return APR_SUCCESS;
+}
+
+/* What is there in force? Settles the claim of a dead process and frees what
+ * has expired, so that both end to the microsecond whenever a purge comes. */
+static apr_status_t find_locked(const idem_shm_store_t *shm,
+                                const idem_shm_part_t *part,
+                                const idem_digest_t *id, apr_time_t now,
+                                apr_uint32_t *unit)
+{
+    idem_shm_head_t *head;
+    int broken = 0;
+
+    *unit = idem_shm_part_find_locked(part, id, &broken);
+    if (broken) {
+        idem_shm_repair_locked(part, 0, 0);
+        broken = 0;
+        *unit = idem_shm_part_find_locked(part, id, &broken);
+    }
+    if (broken) {
+        return APR_EGENERAL;
+    }
+    if (*unit == IDEM_SHM_NONE) {
+        return APR_SUCCESS;
+    }
+    head = idem_shm_part_head(part, *unit);
+    if (head->state == IDEM_SHM_EXECUTING) {
+        if (!idem_shm_is_alive(shm, head)) {
+            idem_shm_part_set_unknown_locked(part, head,
+                                             now + idem_shm_part_ttl(head));
+        }
+    }
+    else if (head->expires <= now) {
+        idem_shm_part_free_locked(part, *unit);
+        part->shard->expired++;
+        *unit = IDEM_SHM_NONE;
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t claim_locked(const idem_shm_store_t *shm,
+                                 const idem_shm_part_t *part,
+                                 const idem_ask_t *ask, idem_claim_t *claim,
+                                 idem_token_t *token, found_t *found)
+{
+    idem_shm_head_t *head;
+    apr_status_t rv = find_locked(shm, part, ask->id, ask->now, &found->unit);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    if (found->unit == IDEM_SHM_NONE) {
+        *claim = IDEM_CLAIM_NEW;
+        return new_locked(shm, part, ask, token);
+    }
+    head = idem_shm_part_head(part, found->unit);
+    found->head = *head;
+    if (memcmp(&head->print, ask->print, sizeof(head->print)) != 0) {
+        *claim = IDEM_CLAIM_REUSED;
+        return APR_SUCCESS;
+    }
+    switch (head->state) {
+    case IDEM_SHM_EXECUTING:
+        *claim = IDEM_CLAIM_IN_PROGRESS;
+        return APR_SUCCESS;
+    case IDEM_SHM_DONE:
+        *claim = IDEM_CLAIM_DONE;
+        return APR_SUCCESS;
+    case IDEM_SHM_NOT_RETAINED:
+        *claim = IDEM_CLAIM_NOT_RETAINED;
+        return APR_SUCCESS;
+    case IDEM_SHM_UNKNOWN:
+        *claim = IDEM_CLAIM_UNKNOWN;
+        if (ask->rerun_unknown) {
+            /* In place: this cannot fail for want of room. */
+            idem_shm_part_set_state_locked(part, head, IDEM_SHM_FREE);
+            write_head(shm, part, found->unit, ask, token);
+            *claim = IDEM_CLAIM_NEW;
+        }
+        return APR_SUCCESS;
+    default:
+        return APR_EGENERAL;
+    }
+}
+
+/* Copy what was found, without the lock. The checksum is over the copy: the
+ * original may change while it is read.
+ * @return APR_SUCCESS; APR_EAGAIN if the record went away meanwhile;
+ *         APR_EGENERAL if it is damaged */
+static apr_status_t copy_out(const idem_shm_part_t *part,
+                             const found_t *found, idem_blob_t *record,
+                             apr_pool_t *pool)
+{
+    const idem_shm_head_t *was = &found->head;
+    const idem_shm_head_t *head = idem_shm_part_head(part, found->unit);
+    idem_shm_walk_t walk;
+    idem_shm_sum_t sum;
+    char *data;
+    apr_size_t len = 0;
+    int more;
+
+    if (was->len / IDEM_SHM_UNIT >= part->nunits) {
+        return APR_EGENERAL;
+    }
+    data = apr_palloc(pool, was->len > 0 ? was->len : 1);
+    idem_shm_walk_init(&walk, was);
+    do {
+        more = idem_shm_walk_next(&walk, part);
+        if (more == 1) {
+            memcpy(data + len, walk.data, walk.len);
+            len += walk.len;
+        }
+    } while (more == 1);
+
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&head->state, __ATOMIC_RELAXED) != was->state
+        || __atomic_load_n(&head->fence, __ATOMIC_RELAXED) != was->fence) {
+        return APR_EAGAIN;
+    }
+    idem_shm_sum_init(&sum, was->fence, was->state, was->len, was->expires);
+    idem_shm_sum_add(&sum, data, len);
+    if (more != 0 || idem_shm_sum_end(&sum) != was->is.sum) {
+        return APR_EGENERAL;
+    }
+    record->data = data;
+    record->len = len;
+    return APR_SUCCESS;
+}
+
+/* A record that is damaged was executed, and nobody can say any more what
+ * the answer was. */
+static apr_status_t spoil(const idem_shm_store_t *shm, apr_uint32_t i,
+                          const found_t *found)
+{
+    const idem_shm_part_t *part = &shm->parts[i];
+    idem_shm_head_t *head = idem_shm_part_head(part, found->unit);
+    apr_status_t rv = idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    if (part->map[found->unit] == IDEM_SHM_MAP_HEAD
+        && head->fence == found->head.fence
+        && head->state == found->head.state) {
+        idem_shm_part_set_unknown_locked(
+            part, head, head->created + idem_shm_part_ttl(head));
+    }
+    idem_shm_leave(shm, i);
+    return APR_SUCCESS;
+}
+
+/* A claim that cannot be put on disk is none. */
+static apr_status_t secure_claim(idem_shm_store_t *shm,
+                                 const idem_token_t *token)
+{
+    apr_status_t rv
+        = idem_shm_sync_head(shm, &shm->parts[token->shard], token->place);
+
+    if (rv != APR_SUCCESS) {
+        (void)idem_shm_release(&shm->base, token);
+    }
+    return rv;
+}
+
+apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
+                              idem_token_t *token, idem_blob_t *record,
+                              const idem_ask_t *ask, apr_pool_t *pool)
+{
+    idem_shm_store_t *shm = (idem_shm_store_t *)store;
+    apr_uint32_t i = idem_shm_shard_of(shm, ask->id);
+    idem_claim_t what = IDEM_CLAIM_IN_PROGRESS;
+    found_t found;
+    apr_status_t rv;
+    int tries;
+
+    if (shm->owner == 0) {
+        return APR_EGENERAL;
+    }
+    token->shard = i;
+    for (tries = 0; tries < COPY_TRIES; tries++) {
+        rv = idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        rv = claim_locked(shm, &shm->parts[i], ask, &what, token, &found);
+        idem_shm_leave(shm, i);
+        if (rv == APR_SUCCESS && what == IDEM_CLAIM_NEW) {
+            rv = secure_claim(shm, token);
+        }
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        if (what != IDEM_CLAIM_DONE && what != IDEM_CLAIM_NOT_RETAINED) {
+            *claim = what;
+            return APR_SUCCESS;
+        }
+        rv = copy_out(&shm->parts[i], &found, record, pool);
+        if (rv == APR_SUCCESS) {
+            *claim = what;
+            return APR_SUCCESS;
+        }
+        if (rv == APR_EGENERAL) {
+            rv = spoil(shm, i, &found);
+            if (rv != APR_SUCCESS) {
+                return rv;
+            }
+        }
+    }
+    return APR_EGENERAL;
+}

@@ -1,0 +1,105 @@
+/* idem_shm_sum.c: checksums of records.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Why one of our own: it has to run at the speed of the copy, over pieces,
+ * and to notice what happens to files and memory - a torn page, a flipped
+ * bit, a word of another record. Each step (lane ^ word) * odd is a
+ * bijection in the lane as well as in the word, and so is the mix of the
+ * lanes: a single changed word always changes the sum. It is no defence
+ * against somebody who can write the store; nothing in it could be.
+ */
+#include "idem_shm.h"
+
+#include <string.h>
+
+#define PRIME 0x9e3779b97f4a7c15ull
+
+static apr_uint64_t turn(apr_uint64_t x)
+{
+    return (x << 29) | (x >> 35);
+}
+
+static apr_uint64_t step(apr_uint64_t lane, apr_uint64_t word)
+{
+    return turn((lane ^ word) * PRIME);
+}
+
+static void start(idem_shm_sum_t *sum)
+{
+    sum->lane[0] = 0x243f6a8885a308d3ull;
+    sum->lane[1] = 0x13198a2e03707344ull;
+    sum->lane[2] = 0xa4093822299f31d0ull;
+    sum->lane[3] = 0x082efa98ec4e6c89ull;
+    sum->phase = 0;
+}
+
+static void add_word(idem_shm_sum_t *sum, apr_uint64_t word)
+{
+    sum->lane[sum->phase] = step(sum->lane[sum->phase], word);
+    sum->phase = (sum->phase + 1) & 3;
+}
+
+void idem_shm_sum_init(idem_shm_sum_t *sum, apr_uint64_t fence,
+                       apr_uint32_t state, apr_uint32_t len,
+                       apr_time_t expires)
+{
+    start(sum);
+    add_word(sum, fence);
+    add_word(sum, state);
+    add_word(sum, len);
+    add_word(sum, (apr_uint64_t)expires);
+}
+
+void idem_shm_sum_add(idem_shm_sum_t *sum, const void *data, apr_size_t len)
+{
+    const char *p = data;
+    apr_uint64_t w[4];
+
+    while (len >= 8 && sum->phase != 0) {
+        memcpy(w, p, 8);
+        add_word(sum, w[0]);
+        p += 8;
+        len -= 8;
+    }
+    while (len >= sizeof(w)) {
+        memcpy(w, p, sizeof(w));
+        sum->lane[0] = step(sum->lane[0], w[0]);
+        sum->lane[1] = step(sum->lane[1], w[1]);
+        sum->lane[2] = step(sum->lane[2], w[2]);
+        sum->lane[3] = step(sum->lane[3], w[3]);
+        p += sizeof(w);
+        len -= sizeof(w);
+    }
+    while (len > 0) {
+        apr_size_t n = len < 8 ? len : 8;
+
+        w[0] = 0;
+        memcpy(w, p, n);
+        add_word(sum, w[0]);
+        p += n;
+        len -= n;
+    }
+}
+
+apr_uint64_t idem_shm_sum_end(const idem_shm_sum_t *sum)
+{
+    apr_uint64_t all = sum->lane[0];
+
+    all = step(all, sum->lane[1]);
+    all = step(all, sum->lane[2]);
+    all = step(all, sum->lane[3]);
+    return all ^ (all >> 32);
+}
+
+apr_uint64_t idem_shm_sum_ident(const idem_shm_head_t *head)
+{
+    idem_shm_sum_t sum;
+
+    start(&sum);
+    idem_shm_sum_add(&sum, &head->id, sizeof(head->id));
+    idem_shm_sum_add(&sum, &head->print, sizeof(head->print));
+    add_word(&sum, head->fence);
+    add_word(&sum, (apr_uint64_t)head->created);
+    add_word(&sum, head->host);
+    return idem_shm_sum_end(&sum);
+}

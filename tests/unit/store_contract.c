@@ -1,0 +1,577 @@
+/* store_contract.c: what every store has to do, whatever it is made of.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store_contract.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------ short forms */
+
+idem_digest_t digest(apr_uint32_t n)
+{
+    idem_digest_t d;
+    apr_uint32_t x = n;
+    size_t i;
+
+    for (i = 0; i < sizeof(d.bytes); i += sizeof(x)) {
+        x = (x ^ (x >> 15)) * 2654435761u + n;
+        memcpy(d.bytes + i, &x, sizeof(x));
+    }
+    return d;
+}
+
+static apr_status_t ask(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
+                        int rerun, apr_time_t now, idem_claim_t *claim,
+                        idem_token_t *token, idem_blob_t *record,
+                        apr_pool_t *pool)
+{
+    idem_digest_t id = digest(n);
+    idem_digest_t print = digest(~p);
+    idem_ask_t what = { &id, &print, 7, 0, rerun, now, TTL };
+
+    return idem_store_claim(store, claim, token, record, &what, pool);
+}
+
+idem_claim_t claim_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
+                      apr_time_t now, idem_token_t *token,
+                      idem_blob_t *record, apr_pool_t *pool)
+{
+    idem_claim_t claim = IDEM_CLAIM_NEW;
+
+    assert_int_equal(
+        ask(store, n, p, 0, now, &claim, token, record, pool), APR_SUCCESS);
+    return claim;
+}
+
+apr_status_t try_claim(idem_store_t *store, apr_uint32_t n, apr_uint32_t host,
+                       int quota, apr_time_t now, idem_claim_t *claim,
+                       idem_token_t *token, apr_pool_t *pool)
+{
+    idem_digest_t id = digest(n);
+    idem_digest_t print = digest(~n);
+    idem_ask_t what = { &id, &print, host, quota, 0, now, TTL };
+    idem_blob_t record;
+
+    return idem_store_claim(store, claim, token, &record, &what, pool);
+}
+
+apr_status_t commit_text(idem_store_t *store, const idem_token_t *token,
+                         const char *text, apr_time_t now)
+{
+    struct iovec vec = { (void *)(uintptr_t)text, strlen(text) };
+
+    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, now, TTL);
+}
+
+static char byte_of(apr_uint32_t n, apr_size_t i)
+{
+    return (char)((n * 31 + i * 7 + (i >> 8)) & 0xff);
+}
+
+apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
+                 apr_time_t now, apr_pool_t *pool)
+{
+    char *data = apr_palloc(pool, len + 1);
+    struct iovec vec[3];
+    idem_token_t token;
+    idem_claim_t claim;
+    apr_status_t rv;
+    apr_size_t i;
+
+    for (i = 0; i < len; i++) {
+        data[i] = byte_of(n, i);
+    }
+    vec[0].iov_base = data;
+    vec[0].iov_len = len / 3;
+    vec[1].iov_base = data;
+    vec[1].iov_len = 0;
+    vec[2].iov_base = data + len / 3;
+    vec[2].iov_len = len - len / 3;
+    rv = try_claim(store, n, 7, 0, now, &claim, &token, pool);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+    rv = idem_store_commit(store, &token, IDEM_END_DONE, vec, 3, now, TTL);
+    if (rv != APR_SUCCESS) {
+        assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
+    }
+    return rv;
+}
+
+int is_put(const idem_blob_t *record, apr_uint32_t n)
+{
+    apr_size_t i;
+
+    for (i = 0; i < record->len; i++) {
+        if (record->data[i] != byte_of(n, i)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void assert_whole(idem_store_t *store, apr_pool_t *pool)
+{
+    const char *wrong = idem_store_check(store, pool);
+
+    if (wrong) {
+        fail_msg("%s", wrong);
+    }
+}
+
+/* ------------------------------------------------------------------- life */
+
+static void second_claim_waits_and_then_gets_the_record(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_int_equal(claim_at(store, 1, 1, T0, &other, &record, *state),
+                     IDEM_CLAIM_IN_PROGRESS);
+    assert_null(record.data);
+    assert_int_equal(commit_text(store, &token, "answer", T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &other, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_int_equal(record.len, 6);
+    assert_memory_equal(record.data, "answer", 6);
+    assert_whole(store, *state);
+}
+
+static void reuse_is_told_in_every_state(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_int_equal(claim_at(store, 1, 2, T0, &other, &record, *state),
+                     IDEM_CLAIM_REUSED);
+    assert_int_equal(commit_text(store, &token, "x", T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 2, T0, &other, &record, *state),
+                     IDEM_CLAIM_REUSED);
+    assert_null(record.data);
+    assert_int_equal(claim_at(store, 2, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 2, 2, T0, &other, &record, *state),
+                     IDEM_CLAIM_REUSED);
+    assert_whole(store, *state);
+}
+
+static void released_key_is_new(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
+    assert_int_equal(idem_store_release(store, &token), APR_NOTFOUND);
+    assert_int_equal(claim_at(store, 1, 2, T0, &other, &record, *state),
+                     IDEM_CLAIM_NEW);
+    /* The old proof is worth nothing, though the key is claimed again. */
+    assert_int_equal(idem_store_release(store, &token), APR_NOTFOUND);
+    assert_int_equal(commit_text(store, &token, "late", T0), APR_NOTFOUND);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_NOTFOUND);
+    assert_int_equal(commit_text(store, &other, "good", T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 2, T0, &other, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_memory_equal(record.data, "good", 4);
+    assert_whole(store, *state);
+}
+
+static void abandoned_key_is_unknown_until_rerun(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+    idem_claim_t claim;
+
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &other, &record, *state),
+                     IDEM_CLAIM_UNKNOWN);
+    assert_int_equal(ask(store, 1, 2, 1, T0, &claim, &other, &record, *state),
+                     APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_REUSED);
+    assert_int_equal(ask(store, 1, 1, 1, T0, &claim, &other, &record, *state),
+                     APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+    assert_int_equal(commit_text(store, &token, "late", T0), APR_NOTFOUND);
+    assert_int_equal(commit_text(store, &other, "again", T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_whole(store, *state);
+}
+
+static void other_ends_are_kept_apart(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    struct iovec vec = { (void *)(uintptr_t)"head", 4 };
+    idem_token_t token;
+    idem_blob_t record;
+    idem_usage_t usage;
+
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_NOT_RETAINED,
+                                       &vec, 1, T0, TTL),
+                     APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_NOT_RETAINED);
+    assert_int_equal(record.len, 4);
+    (void)claim_at(store, 2, 2, T0, &token, &record, *state);
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_UNKNOWN, NULL, 0, T0, TTL),
+        APR_SUCCESS);
+    (void)claim_at(store, 3, 3, T0, &token, &record, *state);
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_DONE, NULL, 0, T0, TTL),
+        APR_SUCCESS);
+    assert_int_equal(claim_at(store, 3, 3, T0, &token, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_int_equal(record.len, 0);
+    (void)claim_at(store, 4, 4, T0, &token, &record, *state);
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.executing, 1);
+    assert_int_equal(usage.done, 1);
+    assert_int_equal(usage.not_retained, 1);
+    assert_int_equal(usage.unknown, 1);
+    assert_true(usage.used > 0 && usage.used < usage.size);
+    assert_whole(store, *state);
+}
+
+/* ------------------------------------------------------------------- time */
+
+static void record_lives_to_the_microsecond(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_blob_t record;
+
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    assert_int_equal(commit_text(store, &token, "x", T0 + 5), APR_SUCCESS);
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 5 + TTL - 1, &token, &record, *state),
+        IDEM_CLAIM_DONE);
+    assert_int_equal(
+        claim_at(store, 1, 9, T0 + 5 + TTL, &token, &record, *state),
+        IDEM_CLAIM_NEW);
+    assert_whole(store, *state);
+}
+
+static void claim_of_the_living_never_lapses(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+    int i;
+
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    for (i = 0; i < 100; i++) {
+        idem_store_purge(store, T0 + 1000 * TTL);
+    }
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 1000 * TTL, &other, &record, *state),
+        IDEM_CLAIM_IN_PROGRESS);
+    assert_int_equal(commit_text(store, &token, "slow", T0 + 1000 * TTL),
+                     APR_SUCCESS);
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 1001 * TTL - 1, &other, &record, *state),
+        IDEM_CLAIM_DONE);
+    assert_whole(store, *state);
+}
+
+static void purge_frees_what_has_expired(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_usage_t usage;
+    apr_uint32_t n;
+
+    for (n = 1; n <= 100; n++) {
+        assert_int_equal(put(store, n, n * 10, T0 + (n > 50 ? 1 : 0), *state),
+                         APR_SUCCESS);
+    }
+    for (n = 0; n < 100; n++) {
+        idem_store_purge(store, T0 + TTL);
+    }
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.done, 50);
+    assert_int_equal(usage.expired, 50);
+    for (n = 0; n < 100; n++) {
+        idem_store_purge(store, T0 + TTL + 1);
+    }
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.done, 0);
+    assert_int_equal(usage.used, 0);
+    assert_whole(store, *state);
+}
+
+/* ----------------------------------------------------------------- fences */
+
+static void forgotten_claim_stores_and_frees_nothing(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_digest_t id = digest(1);
+    idem_token_t token;
+    idem_token_t second;
+    idem_blob_t record;
+    idem_usage_t usage;
+
+    assert_int_equal(idem_store_forget(store, &id), APR_NOTFOUND);
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &second, &record, *state),
+                     IDEM_CLAIM_NEW);
+    assert_whole(store, *state);
+    assert_int_equal(commit_text(store, &token, "late", T0), APR_NOTFOUND);
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_IN_PROGRESS);
+    assert_int_equal(commit_text(store, &second, "second", T0), APR_SUCCESS);
+    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_memory_equal(record.data, "second", 6);
+    assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.used, 0);
+    assert_whole(store, *state);
+}
+
+static void bad_arguments_are_refused(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_digest_t id = digest(1);
+    idem_ask_t bad = { &id, &id, 1, 101, 0, T0, TTL };
+    struct iovec vec = { NULL, 4 };
+    idem_token_t token;
+    idem_blob_t record;
+    idem_claim_t claim;
+
+    assert_int_equal(
+        idem_store_claim(store, &claim, &token, &record, &bad, *state),
+        APR_EINVAL);
+    bad.quota = 0;
+    bad.ttl = 0;
+    assert_int_equal(
+        idem_store_claim(store, &claim, &token, &record, &bad, *state),
+        APR_EINVAL);
+    bad.ttl = TTL;
+    bad.now = -1;
+    assert_int_equal(
+        idem_store_claim(store, &claim, &token, &record, &bad, *state),
+        APR_EINVAL);
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
+        APR_EINVAL);
+    vec.iov_len = 0;
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_UNKNOWN, &vec, 1, T0, TTL),
+        APR_EINVAL);
+    token.shard = 0xffff;
+    assert_int_equal(commit_text(store, &token, "x", T0), APR_NOTFOUND);
+    assert_int_equal(idem_store_release(store, &token), APR_NOTFOUND);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_NOTFOUND);
+    token.shard = 0;
+    token.place = 0xfffffff0u;
+    assert_int_equal(commit_text(store, &token, "x", T0), APR_NOTFOUND);
+    assert_whole(store, *state);
+}
+
+static void records_of_all_lengths_come_back(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    apr_size_t max = idem_store_record_max(store);
+    apr_size_t len;
+    idem_token_t token;
+    idem_blob_t record;
+    apr_uint32_t n = 0;
+
+    for (len = 0; len < 300; len++) {
+        assert_int_equal(put(store, ++n, len, T0, *state), APR_SUCCESS);
+        assert_int_equal(claim_at(store, n, n, T0, &token, &record, *state),
+                         IDEM_CLAIM_DONE);
+        assert_int_equal(record.len, len);
+        assert_true(is_put(&record, n));
+    }
+    assert_int_equal(put(store, ++n, max, T0, *state), APR_SUCCESS);
+    assert_int_equal(claim_at(store, n, n, T0, &token, &record, *state),
+                     IDEM_CLAIM_DONE);
+    assert_int_equal(record.len, max);
+    assert_true(is_put(&record, n));
+    assert_int_equal(put(store, ++n, max + 1, T0, *state), APR_ENOSPC);
+    assert_whole(store, *state);
+}
+
+/* ------------------------------------------------------------------- room */
+
+static void full_store_refuses_and_keeps_what_runs(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t running;
+    idem_token_t token;
+    idem_blob_t record;
+    idem_claim_t claim;
+    idem_usage_t usage;
+    apr_uint32_t n = 1;
+    apr_pool_t *sub;
+    apr_status_t rv;
+
+    apr_pool_create(&sub, *state);
+    (void)claim_at(store, 1, 1, T0, &running, &record, *state);
+    do {
+        apr_pool_clear(sub);
+        rv = put(store, ++n, 3000, T0, sub);
+    } while (rv == APR_SUCCESS && n < 1000000);
+    assert_int_equal(rv, APR_ENOSPC);
+    assert_int_equal(try_claim(store, n + 1, 7, 0, T0, &claim, &token, sub),
+                     APR_ENOSPC);
+    idem_store_usage(store, &usage);
+    assert_true(usage.refused >= 1);
+    assert_int_equal(usage.executing, 1);
+    assert_int_equal(claim_at(store, 2, 2, T0, &token, &record, sub),
+                     IDEM_CLAIM_DONE);
+    /* Who ran already still finds room for its answer. */
+    assert_int_equal(commit_text(store, &running, "there", T0), APR_SUCCESS);
+    /* With time the store serves new keys again. */
+    assert_int_equal(
+        try_claim(store, n + 1, 7, 0, T0 + TTL, &claim, &token, sub),
+        APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+    assert_whole(store, *state);
+}
+
+static void host_cannot_take_more_than_its_quota(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_claim_t claim;
+    apr_uint32_t n = 0;
+    apr_status_t rv;
+
+    do {
+        rv = try_claim(store, ++n, 42, 1, T0, &claim, &token, *state);
+    } while (rv == APR_SUCCESS && n < 100000);
+    assert_int_equal(rv, APR_ENOSPC);
+    assert_int_equal(try_claim(store, n, 43, 1, T0, &claim, &token, *state),
+                     APR_SUCCESS);
+    assert_int_equal(try_claim(store, n + 1, 42, 0, T0, &claim, &token,
+                               *state),
+                     APR_SUCCESS);
+    assert_whole(store, *state);
+}
+
+/* -------------------------------------------------------------- processes */
+
+static void claim_of_the_dead_is_unknown(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_blob_t record;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        contract_child(store);
+        (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    contract_child_ended(store, pid);
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 9 * TTL, &token, &record, *state),
+        IDEM_CLAIM_UNKNOWN);
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 10 * TTL - 1, &token, &record, *state),
+        IDEM_CLAIM_UNKNOWN);
+    assert_int_equal(
+        claim_at(store, 1, 1, T0 + 10 * TTL, &token, &record, *state),
+        IDEM_CLAIM_NEW);
+    assert_whole(store, *state);
+}
+
+#define RACERS 8
+#define RACES 3000
+
+/* All race for one id after the other; each counts what it won. */
+static void racer(idem_store_t *store, unsigned char *wins, apr_pool_t *pool)
+{
+    idem_token_t token;
+    idem_blob_t record;
+    apr_uint32_t n;
+
+    contract_child(store);
+    for (n = 0; n < RACES; n++) {
+        if (claim_at(store, n, n, T0, &token, &record, pool)
+            == IDEM_CLAIM_NEW) {
+            __atomic_add_fetch(&wins[n], 1, __ATOMIC_RELAXED);
+            if (commit_text(store, &token, "won", T0) != APR_SUCCESS) {
+                _exit(1);
+            }
+        }
+    }
+    _exit(0);
+}
+
+static void race_has_one_winner(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    unsigned char *wins = mmap(NULL, RACES, PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pids[RACERS];
+    int status;
+    int i;
+
+    for (i = 0; i < RACERS; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            racer(store, wins, *state);
+        }
+    }
+    for (i = 0; i < RACERS; i++) {
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+        contract_child_ended(store, pids[i]);
+    }
+    for (i = 0; i < RACES; i++) {
+        assert_int_equal(wins[i], 1);
+    }
+    munmap(wins, RACES);
+    assert_whole(store, *state);
+}
+
+const struct CMUnitTest contract_tests[] = {
+    pool_test(second_claim_waits_and_then_gets_the_record),
+    pool_test(reuse_is_told_in_every_state),
+    pool_test(released_key_is_new),
+    pool_test(abandoned_key_is_unknown_until_rerun),
+    pool_test(other_ends_are_kept_apart),
+    pool_test(record_lives_to_the_microsecond),
+    pool_test(claim_of_the_living_never_lapses),
+    pool_test(purge_frees_what_has_expired),
+    pool_test(forgotten_claim_stores_and_frees_nothing),
+    pool_test(bad_arguments_are_refused),
+    pool_test(records_of_all_lengths_come_back),
+    pool_test(full_store_refuses_and_keeps_what_runs),
+    pool_test(host_cannot_take_more_than_its_quota),
+    pool_test(claim_of_the_dead_is_unknown),
+    pool_test(race_has_one_winner),
+};
+
+const size_t contract_ntests
+    = sizeof(contract_tests) / sizeof(contract_tests[0]);
