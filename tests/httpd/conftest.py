@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import sys
-import uuid
 
 import pytest
 
@@ -92,7 +91,7 @@ def site(mpm, backend, fpm, servers, guard):
         servers[name] = server
         server.expected = []
         guard.append(server)
-        return rig.Api(server, "t" + uuid.uuid4().hex[:12])
+        return rig.Api(server, None).fresh()
     return get
 
 
@@ -105,7 +104,7 @@ def own(mpm, backend, fpm, guard):
         server = rig.Server(mpm, backend, fpm, **settings)
         made.append(server)
         guard.append(server)
-        return rig.Api(server, "t" + uuid.uuid4().hex[:12])
+        return rig.Api(server, None).fresh()
     yield get
     for server in made:
         server.stop()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 
 import client
 
@@ -243,8 +244,9 @@ class Server:
                 break
             self.port = free_port()
             self.write()
-        raise AssertionError("httpd did not start:\n%s\n%s"
-                             % (self.stderr(), self.log()[-2000:]))
+        said = "%s\n%s" % (self.stderr(), self.log()[-2000:])
+        self.close()
+        raise AssertionError("httpd did not start:\n" + said)
 
     def is_decided(self):
         return self.child.poll() is not None or self.listens()
@@ -348,6 +350,10 @@ class Api:
         self.tag = tag
         self.port = server.port
         self.backend = server.backend
+
+    def fresh(self):
+        """The same server with a fresh counter and fresh keys."""
+        return Api(self.server, "t" + uuid.uuid4().hex[:12])
 
     # Paths: /orders -> /api/TAG/orders; /cgi/c?x and /php/c.php?x get t=TAG.
     def target(self, path):
