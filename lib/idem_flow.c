@@ -40,9 +40,12 @@ idem_answer_t idem_flow_answer(const idem_seen_t *seen)
     if (seen->error_seen) {
         return IDEM_ANSWER_TORN;
     }
-    if (seen->content_length >= 0 && seen->has_content) {
-        return seen->content_length == seen->counted ? IDEM_ANSWER_COMPLETE
-                                                     : IDEM_ANSWER_TORN;
+    if (seen->content_length >= 0 && seen->has_content
+        && seen->content_length != seen->counted) {
+        return IDEM_ANSWER_TORN;
+    }
+    if (seen->content_length >= 0 && seen->content_length == seen->counted) {
+        return IDEM_ANSWER_COMPLETE;
     }
     if (seen->eos_with_data) {
         return IDEM_ANSWER_COMPLETE;
@@ -97,7 +100,7 @@ static int speaks_for_the_lost(const idem_origin_t *origin)
     case 500:
         return !origin->proxied;
     case 503:
-        return origin->proxied && origin->backend_reached;
+        return origin->backend_reached;
     default:
         return 0;
     }

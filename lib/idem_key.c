@@ -11,7 +11,6 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 
 static const char not_a_string[]
@@ -27,9 +26,31 @@ static const char not_quoted[]
 
 /* ------------------------------------------------- items of RFC 9651 4.2.3 */
 
+/* Not isalpha() and the like: a PHP script may set a locale in which bytes
+ * above 7F are letters too. */
+static int is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static int is_alpha(char c)
+{
+    return is_lower(c) || (c >= 'A' && c <= 'Z');
+}
+
+static int is_alnum(char c)
+{
+    return is_alpha(c) || is_digit(c);
+}
+
 static int is_tchar(char c)
 {
-    return apr_isalnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
+    return is_alnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 /* 4.2.5; to, if not NULL, has room for all that is left. */
@@ -70,7 +91,7 @@ static int parse_number(const char **at, int only_integer)
     if (*p == '-') {
         p++;
     }
-    while (apr_isdigit(*p)) {
+    while (is_digit(*p)) {
         p++;
         digits++;
     }
@@ -78,7 +99,7 @@ static int parse_number(const char **at, int only_integer)
         return 0;
     }
     if (*p == '.' && !only_integer) {
-        for (p++; apr_isdigit(*p); p++) {
+        for (p++; is_digit(*p); p++) {
             behind++;
         }
         if (digits > 12 || behind < 1 || behind > 3) {
@@ -94,7 +115,7 @@ static int parse_token(const char **at)
 {
     const char *p = *at;
 
-    if (!apr_isalpha(*p) && *p != '*') {
+    if (!is_alpha(*p) && *p != '*') {
         return 0;
     }
     while (is_tchar(*p) || *p == ':' || *p == '/') {
@@ -109,7 +130,7 @@ static int parse_bytes(const char **at)
 {
     const char *p = *at + 1;
 
-    while (apr_isalnum(*p) || *p == '+' || *p == '/' || *p == '=') {
+    while (is_alnum(*p) || *p == '+' || *p == '/' || *p == '=') {
         p++;
     }
     if (*p != ':') {
@@ -119,28 +140,77 @@ static int parse_bytes(const char **at)
     return 1;
 }
 
-/* 4.2.10: percent escapes in lower case; UTF-8 is not looked into. */
+/* Two digits in lower case, or -1. */
+static int hex_byte(const char *p)
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *high = *p ? strchr(hex, p[0]) : NULL;
+    const char *low = high && p[1] ? strchr(hex, p[1]) : NULL;
+
+    return low ? (int)(high - hex) * 16 + (int)(low - hex) : -1;
+}
+
+/* RFC 3629: what may follow, so that nothing overlong, no surrogate and
+ * nothing above U+10FFFF gets through. */
+typedef struct {
+    int more; /* continuation bytes owed */
+    int low;  /* bounds of the next one */
+    int high;
+} utf8_t;
+
+static int utf8_next(utf8_t *state, int byte)
+{
+    if (state->more > 0) {
+        if (byte < state->low || byte > state->high) {
+            return 0;
+        }
+        state->more--;
+    }
+    else if (byte < 0x80) {
+        return 1;
+    }
+    else if (byte < 0xc2 || byte > 0xf4) {
+        return 0;
+    }
+    else {
+        state->more = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+        state->low = byte == 0xe0 ? 0xa0 : byte == 0xf0 ? 0x90 : 0x80;
+        state->high = byte == 0xed ? 0x9f : byte == 0xf4 ? 0x8f : 0xbf;
+        return 1;
+    }
+    state->low = 0x80;
+    state->high = 0xbf;
+    return 1;
+}
+
+/* 4.2.10: what the percent escapes stand for has to be UTF-8. */
 static int parse_display(const char **at)
 {
     const char *p = *at + 1;
-    static const char hex[] = "0123456789abcdef";
+    utf8_t utf8 = { 0, 0, 0 };
 
     if (*p++ != '"') {
         return 0;
     }
     for (; *p != '"'; p++) {
+        int byte = *p;
+
         if (*p < 0x20 || *p > 0x7e) {
             return 0;
         }
         if (*p == '%') {
-            if (!p[1] || !strchr(hex, p[1]) || !p[2] || !strchr(hex, p[2])) {
+            byte = hex_byte(p + 1);
+            if (byte < 0) {
                 return 0;
             }
             p += 2;
         }
+        if (!utf8_next(&utf8, byte)) {
+            return 0;
+        }
     }
     *at = p + 1;
-    return 1;
+    return utf8.more == 0;
 }
 
 static int parse_bare_item(const char **at)
@@ -162,7 +232,7 @@ static int parse_bare_item(const char **at)
         (*at)++;
         return parse_number(at, 1);
     default:
-        if (**at == '-' || apr_isdigit(**at)) {
+        if (**at == '-' || is_digit(**at)) {
             return parse_number(at, 0);
         }
         return parse_token(at);
@@ -179,10 +249,10 @@ static int parse_parameters(const char **at)
         while (*p == ' ') {
             p++;
         }
-        if (!apr_islower(*p) && *p != '*') {
+        if (!is_lower(*p) && *p != '*') {
             return 0;
         }
-        while (apr_islower(*p) || apr_isdigit(*p)
+        while (is_lower(*p) || is_digit(*p)
                || (*p && strchr("_-.*", *p))) {
             p++;
         }
@@ -205,7 +275,7 @@ static int is_bare_key(const char *p, apr_size_t len)
 {
     apr_size_t i;
 
-    if (len == 0 || (!apr_isalnum(*p) && *p != '-' && *p != '_')) {
+    if (len == 0 || (!is_alnum(*p) && *p != '-' && *p != '_')) {
         return 0;
     }
     for (i = 0; i < len; i++) {
@@ -273,16 +343,34 @@ struct idem_key_digest_t {
     int failed;
 };
 
-/* Fetched once: a fetch takes locks and is slow. Never freed, as the child
- * needs it to its end. */
-static EVP_MAC *hmac;
+/* Copied for each digest: fetching algorithms takes locks and is slow. Never
+ * freed, as the child needs it to its end. */
+static EVP_MAC_CTX *hmac;
 
 apr_status_t idem_key_init(void)
 {
-    if (!hmac) {
-        hmac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+    static const unsigned char no_secret[IDEM_DIGEST_LEN];
+    char name[] = "SHA256"; /* the API takes a char * */
+    OSSL_PARAM params[2];
+    EVP_MAC *mac;
+
+    if (hmac) {
+        return APR_SUCCESS;
     }
-    return hmac ? APR_SUCCESS : APR_EGENERAL;
+    mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+    hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    EVP_MAC_free(mac); /* the context holds it */
+    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name,
+                                                 0);
+    params[1] = OSSL_PARAM_construct_end();
+    /* Only a context that had some key can be copied. */
+    if (!hmac
+        || EVP_MAC_init(hmac, no_secret, sizeof(no_secret), params) != 1) {
+        EVP_MAC_CTX_free(hmac);
+        hmac = NULL;
+        return APR_EGENERAL;
+    }
+    return APR_SUCCESS;
 }
 
 static apr_status_t free_digest(void *data)
@@ -299,18 +387,13 @@ apr_status_t idem_key_digest_create(idem_key_digest_t **digest,
                                     apr_size_t len, apr_pool_t *pool)
 {
     idem_key_digest_t *made = apr_pcalloc(pool, sizeof(*made));
-    char name[] = "SHA256"; /* the API takes a char * */
-    OSSL_PARAM params[2];
 
-    made->ctx = EVP_MAC_CTX_new(hmac);
+    made->ctx = hmac && len > 0 ? EVP_MAC_CTX_dup(hmac) : NULL;
     if (!made->ctx) {
         return APR_EGENERAL;
     }
     apr_pool_cleanup_register(pool, made, free_digest, apr_pool_cleanup_null);
-    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name,
-                                                 0);
-    params[1] = OSSL_PARAM_construct_end();
-    if (EVP_MAC_init(made->ctx, secret, len, params) != 1) {
+    if (EVP_MAC_init(made->ctx, secret, len, NULL) != 1) {
         return APR_EGENERAL;
     }
     *digest = made;

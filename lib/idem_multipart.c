@@ -21,7 +21,6 @@
 #include <string.h>
 
 #include <apr_cstr.h>
-#include <apr_lib.h>
 #include <apr_strings.h>
 
 #define BOUNDARY_MAX 70
@@ -57,7 +56,11 @@ struct idem_multipart_t {
 
 static int is_bchar(char c)
 {
-    return apr_isalnum(c) || (c && strchr("'()+_,-./:=? ", c));
+    /* Not isalnum(), which obeys the locale that a PHP script may set. */
+    return c
+           && strchr("0123456789abcdefghijklmnopqrstuvwxyz"
+                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ",
+                     c);
 }
 
 static const char *skip_space(const char *p)
@@ -121,14 +124,16 @@ static int find_boundary(const char *p, char *boundary)
     char name[17], value[BOUNDARY_MAX + 2];
     int found = 0;
 
-    if (!p || strncmp(p, "multipart/", 10) != 0) {
-        if (!p || apr_cstr_casecmpn(p, "multipart/", 10) != 0) {
-            return 0;
-        }
+    if (!p || apr_cstr_casecmpn(p, "multipart/", 10) != 0) {
+        return 0;
     }
     p += strcspn(p, ";");
     while (*p == ';') {
-        p = parse_parameter(skip_space(p + 1), name, value);
+        p = skip_space(p + 1);
+        if (*p == ';' || !*p) {
+            continue; /* RFC 9110 5.6.6 lets a parameter be missing */
+        }
+        p = parse_parameter(p, name, value);
         if (!p) {
             return 0;
         }
@@ -175,7 +180,7 @@ idem_multipart_t *idem_multipart_create(const char *content_type,
     parts->matched = 2; /* as if a CRLF had been before the body */
     if (!parts->all || !parts->part
         || EVP_DigestInit_ex2(parts->all, sha256, NULL) != 1) {
-        parts->failed = 1;
+        parts->at = AT_FAULT;
     }
     return parts;
 }
@@ -237,14 +242,19 @@ static place_t after_delimiter(idem_multipart_t *parts, char c)
     case AT_CLOSE:
         parts->matched = 0;
         return c == '-' ? AT_END : AT_FAULT;
-    default:
-        /* AT_END: one CRLF */
+    case AT_END: /* one CRLF */
         if (c == "\r\n"[parts->matched & 1] && parts->matched < 2) {
             parts->matched++;
             return AT_END;
         }
         return AT_FAULT;
+    case AT_START:
+    case AT_HEADERS:
+    case AT_CONTENT:
+    case AT_FAULT:
+        break;
     }
+    return AT_FAULT;
 }
 
 /* One byte of the header block; lines end in CRLF. */

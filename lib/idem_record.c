@@ -63,6 +63,13 @@ static void put_text(writer_t *w, const char *text)
     put(w, text, len);
 }
 
+/* A NULL in a list would read as a record that is damaged. */
+static void put_present(writer_t *w, const char *text)
+{
+    w->failed = w->failed || !text;
+    put_text(w, text);
+}
+
 static void put_count(writer_t *w, int count)
 {
     w->failed = w->failed || count > COUNT_MAX;
@@ -75,7 +82,7 @@ static void put_list(writer_t *w, const apr_array_header_t *list)
 
     put_count(w, n);
     for (i = 0; i < n && !w->failed; i++) {
-        put_text(w, APR_ARRAY_IDX(list, i, const char *));
+        put_present(w, APR_ARRAY_IDX(list, i, const char *));
     }
 }
 
@@ -88,8 +95,8 @@ static void put_table(writer_t *w, const apr_table_t *table)
     put_count(w, n);
     for (i = 0; i < n && !w->failed; i++) {
         entry = &APR_ARRAY_IDX(fields, i, apr_table_entry_t);
-        put_text(w, entry->key);
-        put_text(w, entry->val);
+        put_present(w, entry->key);
+        put_present(w, entry->val);
     }
 }
 
@@ -116,7 +123,8 @@ apr_status_t idem_record_encode(idem_blob_t *head, const idem_record_t *record,
     writer_t count = { NULL, 0, 0 };
     writer_t write = { NULL, 0, 0 };
 
-    if (record->status < 200 || record->status > 599) {
+    if (record->status < 200 || record->status > 599
+        || (unsigned)record->path > IDEM_PATH_ERROR) {
         return APR_EINVAL;
     }
     put_record(&count, record);
