@@ -20,20 +20,19 @@ static int has_room(const idem_shm_part_t *part, apr_uint32_t row,
                     const idem_ask_t *ask)
 {
     apr_uint32_t keep = part->nunits / RESERVE_PART + IDEM_SHM_HEAD;
+    apr_uint64_t most
+        = (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota / 100;
 
     if (part->shard->free_units < keep) {
         return 0;
     }
-    return ask->quota == 0
-           || (apr_uint64_t)part->rows[row].units + IDEM_SHM_HEAD
-                  <= (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota
-                         / 100;
+    return ask->quota == 0 || part->rows[row].units + IDEM_SHM_HEAD <= most;
 }
 
 /* Fill a head whose state is FREE; the state comes last. */
-static void write_head(const idem_shm_store_t *shm, const idem_shm_part_t *part,
-                       apr_uint32_t unit, const idem_ask_t *ask,
-                       idem_token_t *token)
+static void write_head(const idem_shm_store_t *shm,
+                       const idem_shm_part_t *part, apr_uint32_t unit,
+                       const idem_ask_t *ask, idem_token_t *token)
 {
     idem_shm_head_t *head = idem_shm_part_head(part, unit);
 

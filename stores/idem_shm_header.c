@@ -183,7 +183,7 @@ const char *idem_shm_header_judge(const void *base,
     return NULL;
 }
 
-/* ------------------------------------------------------------ start and end */
+/* ----------------------------------------------------------- start, end */
 
 /* Every shard, or after an end in order the ones that somebody was in. */
 static void repair(void *base, int all, const char **detail,

@@ -19,11 +19,11 @@
 typedef struct {
     void *base;           /* the mapping, shared with all children */
     apr_size_t size;      /* its bytes */
-    void *owners;         /* the owner table, anonymous: dies with the server */
+    void *owners;         /* the owner table: memory of this server only */
     apr_size_t owners_size;
     int lock_fd;          /* held while a server uses the file; -1: memory */
     apr_uint32_t nshards; /* how many locks attach() wants */
-    int sync;             /* claims and answers are on disk before they count */
+    int sync;             /* a claim or answer is on disk before it counts */
     apr_uint32_t epoch;   /* which start of the server this is */
     apr_time_t offset;    /* from the machine's uptime to the store's time */
 } idem_shm_segment_t;
@@ -42,8 +42,8 @@ typedef struct {
  *
  * Claims that an earlier server left are settled as unknown. A file that is
  * not ours, damaged, or of another geometry is moved aside, to
- * PATH.old.SECONDS, and a new one is made. An unclean end is repaired record by
- * record.
+ * PATH.old.SECONDS, and a new one is made. An unclean end is repaired record
+ * by record.
  *
  * @param segment  out
  * @param detail   out: what was noticed (a file moved aside, records lost),

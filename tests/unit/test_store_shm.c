@@ -9,23 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-idem_store_t *contract_store(apr_pool_t *pool)
-{
-    return store_of(SIZE, pool);
-}
-
-void contract_child(idem_store_t *store)
-{
-    if (idem_store_shm_child_init(store) != APR_SUCCESS) {
-        _exit(99);
-    }
-}
-
-void contract_child_ended(idem_store_t *store, pid_t pid)
-{
-    idem_store_shm_child_died(store, pid);
-}
-
 static idem_shm_part_t *part_of(idem_store_t *store, apr_uint32_t i)
 {
     return &((idem_shm_store_t *)store)->parts[i];
