@@ -20,6 +20,7 @@ typedef struct {
     idem_fingerprint_t *print;
     apr_file_t *spool;
     apr_off_t spooled;
+    apr_off_t max; /* bytes of a body; 0: no limit */
     int failed; /* writing the spool file failed */
 } reader_t;
 
@@ -69,7 +70,6 @@ static apr_status_t read_bucket(reader_t *in, apr_bucket *b)
     const char *data;
     apr_size_t len;
     apr_status_t rv;
-    apr_off_t max = in->ctx->conf->body_max;
 
     if (APR_BUCKET_IS_EOS(b)) {
         return APR_EOF;
@@ -81,7 +81,7 @@ static apr_status_t read_bucket(reader_t *in, apr_bucket *b)
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    if (max > 0 && in->ctx->body_len + (apr_off_t)len > max) {
+    if (in->max > 0 && in->ctx->body_len + (apr_off_t)len > in->max) {
         return APR_ENOSPC;
     }
     if (in->ctx->conf->print->body) {
@@ -163,15 +163,24 @@ static apr_status_t start_print(idem_fingerprint_t **print, idem_ctx_t *ctx,
     return APR_SUCCESS;
 }
 
+/* httpd does not apply LimitRequestBody to what it proxies, which it never
+ * holds; we do hold it. */
+static apr_off_t body_max(const idem_ctx_t *ctx, request_rec *r)
+{
+    apr_off_t max = ctx->conf->body_max;
+    apr_off_t limit = ap_get_limit_req_body(r);
+
+    return max > 0 && (limit <= 0 || max < limit) ? max : limit;
+}
+
 /* A declared length over the limit is refused before "100 Continue". */
-static int declared_too_large(const idem_ctx_t *ctx, request_rec *r)
+static int declared_too_large(request_rec *r, apr_off_t max)
 {
     const char *cl = apr_table_get(r->headers_in, "Content-Length");
     apr_off_t len;
 
-    return ctx->conf->body_max > 0 && cl
-           && !apr_table_get(r->headers_in, "Transfer-Encoding")
-           && ap_parse_strict_length(&len, cl) && len > ctx->conf->body_max;
+    return max > 0 && cl && !apr_table_get(r->headers_in, "Transfer-Encoding")
+           && ap_parse_strict_length(&len, cl) && len > max;
 }
 
 int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large)
@@ -179,7 +188,8 @@ int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large)
     reader_t in = { 0 };
     apr_status_t rv;
 
-    if (declared_too_large(ctx, r)) {
+    in.max = body_max(ctx, r);
+    if (declared_too_large(r, in.max)) {
         *too_large = 1;
         return OK;
     }
