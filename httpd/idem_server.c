@@ -19,7 +19,7 @@
 #include "idem_store_shm.h"
 
 #define MUTEX_TYPE "idempotency"
-#define RETAINED_KEY "mod_idempotency"
+#define RETAINED_LAYOUT 1 /* of idem_retained_t and counters_t */
 #define STORE_FILE "idempotency.store"
 #define STORE_WAIT apr_time_from_sec(10)
 #define PURGE_INTERVAL apr_time_from_msec(500)
@@ -255,14 +255,23 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
     }
 }
 
+/* A restart may load another version of this code, which must not take the
+ * struct of the old one for its own: it then finds the store in use. */
+static idem_retained_t *get_retained(apr_pool_t *pool)
+{
+    const char *key = apr_psprintf(
+        pool, "mod_idempotency %d %" APR_SIZE_T_FMT " %d", RETAINED_LAYOUT,
+        sizeof(idem_retained_t), IDEM_RESULT_COUNT);
+    idem_retained_t *kept = ap_retained_data_get(key);
+
+    return kept ? kept : ap_retained_data_create(key, sizeof(*kept));
+}
+
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
 {
     apr_status_t rv;
 
-    retained = ap_retained_data_get(RETAINED_KEY);
-    if (!retained) {
-        retained = ap_retained_data_create(RETAINED_KEY, sizeof(*retained));
-    }
+    retained = get_retained(pconf);
     name_hosts(s, pconf);
     if (!retained->opened) {
         if (!open_all(s, pconf)) {
