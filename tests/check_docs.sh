@@ -54,6 +54,7 @@ if [ -x "${HTTPD-}" ] && [ -f "${IDEM_MODULE-}" ]; then
 ServerRoot $work
 ServerName localhost
 DefaultRuntimeDir $work
+ErrorLog $work/error.log
 LoadModule mpm_event_module $HTTPD_MODULEDIR/mod_mpm_event.so
 LoadModule idempotency_module $IDEM_MODULE
 Include $work/$form.conf
