@@ -143,7 +143,7 @@ class Fpm:
 
     def start(self):
         self.child = subprocess.Popen(
-            [FPM, "-n", "-F", "-y", self.conf], start_new_session=True,
+            [FPM, "-F", "-y", self.conf], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
         assert wait_until(self.answers), "PHP-FPM did not start"
@@ -355,8 +355,11 @@ class Api:
         """The same server with a fresh counter and fresh keys."""
         return Api(self.server, "t" + uuid.uuid4().hex[:12])
 
-    # Paths: /orders -> /api/TAG/orders; /cgi/c?x and /php/c.php?x get t=TAG.
+    # /orders -> /api/TAG/orders; /cgi/c?x and /php/c.php?x get t=TAG;
+    # =/any/%s/path stands as it is.
     def target(self, path):
+        if path.startswith("="):
+            return path[1:] % self.tag
         if path.startswith(("/cgi/", "/php/", "/app/")):
             return path + ("&" if "?" in path else "?") + "t=" + self.tag
         if path.startswith("/off/"):

@@ -132,10 +132,10 @@ def test_limit_request_body_holds(site):
     """contract 5: LimitRequestBody alone; httpd's own 413"""
     api = site(location="LimitRequestBody 1024")
     for more in ({}, {"pieces": (700, 700)}):
-        answer = api.post("/orders", '"l"', b"x" * 2048, **more)
+        answer = api.post("/cgi/c", '"l"', b"x" * 2048, **more)
         assert answer.status == 413
-    assert api.n == 0
-    assert api.post("/orders", '"l"', b"x" * 1024).status == 201
+    assert api.runs == 0
+    assert api.post("/cgi/c", '"l"', b"x" * 1024).status == 201
 
 
 @pytest.mark.parametrize("how", ["none", "half"])
