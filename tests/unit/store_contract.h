@@ -19,12 +19,17 @@ void contract_child(idem_store_t *store);
 /** In the parent: a child has ended. */
 void contract_child_ended(idem_store_t *store, pid_t pid);
 
-/* ---- short forms */
+/* ---- short forms, store_ask.c */
 
-/** A digest that is all bytes @a n, little end first, over and over. */
+/** A digest that is @a n's own. */
 idem_digest_t digest(apr_uint32_t n);
 
-/** Claim id n with print p; must succeed. */
+/** Claim id n with print p. */
+apr_status_t ask_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
+                    int rerun, apr_time_t now, idem_claim_t *claim,
+                    idem_token_t *token, idem_blob_t *record,
+                    apr_pool_t *pool);
+/** The same; it must succeed. */
 idem_claim_t claim_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
                       apr_time_t now, idem_token_t *token,
                       idem_blob_t *record, apr_pool_t *pool);

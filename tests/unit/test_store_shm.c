@@ -5,25 +5,8 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static idem_shm_part_t *part_of(idem_store_t *store, apr_uint32_t i)
-{
-    return &((idem_shm_store_t *)store)->parts[i];
-}
-
-static idem_shm_head_t *head_of(idem_store_t *store, apr_uint32_t n)
-{
-    idem_digest_t id = digest(n);
-    int broken = 0;
-    apr_uint32_t unit
-        = idem_shm_part_find_locked(part_of(store, 0), &id, &broken);
-
-    assert_int_not_equal(unit, IDEM_SHM_NONE);
-    return idem_shm_part_head(part_of(store, 0), unit);
-}
 
 /* ----------------------------------------------------------------- layout */
 
@@ -122,6 +105,63 @@ static void long_record_is_spread_over_gaps(void **state)
     assert_int_equal(record.len, 200000);
     assert_true(is_put(&record, last + 1));
     assert_int_equal(head_of(store, last + 1)->extn < 200000 / 64, 1);
+    assert_whole(store, *state);
+}
+
+/* Room for the bytes, but not for the links between so many gaps. */
+static void reservation_that_fails_leaves_nothing(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    char *data = apr_pcalloc(*state, SIZE);
+    struct iovec vec = { data, 0 };
+    idem_token_t token;
+    idem_blob_t record;
+    apr_pool_t *sub;
+    apr_uint32_t last = 0;
+    apr_uint32_t n;
+
+    apr_pool_create(&sub, *state);
+    while (put(store, last + 1, 100, T0, sub) == APR_SUCCESS) {
+        last++;
+        apr_pool_clear(sub);
+    }
+    for (n = 1; n <= last; n += 8) {
+        idem_digest_t id = digest(n);
+
+        assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
+    }
+    (void)claim_at(store, last + 1, 1, T0, &token, &record, sub);
+    vec.iov_len = part_of(store, 0)->shard->free_units * IDEM_SHM_UNIT;
+    assert_true(vec.iov_len < idem_store_record_max(store));
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
+        APR_ENOSPC);
+    assert_whole(store, *state);
+    vec.iov_len /= 2;
+    assert_int_equal(
+        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
+        APR_SUCCESS);
+    assert_whole(store, *state);
+}
+
+/* As after a disk error between reservation and publication. */
+static void commit_after_a_failed_one_leaks_nothing(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_token_t token;
+    idem_blob_t record;
+    idem_usage_t usage;
+
+    (void)claim_at(store, 1, 1, T0, &token, &record, *state);
+    assert_int_equal(idem_shm_enter((idem_shm_store_t *)store, 0, 0),
+                     APR_SUCCESS);
+    assert_true(idem_shm_part_reserve_locked(part_of(store, 0),
+                                             head_of(store, 1), 5000));
+    idem_shm_leave((idem_shm_store_t *)store, 0);
+    assert_whole(store, *state);
+    assert_int_equal(commit_text(store, &token, "short", T0), APR_SUCCESS);
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.used, 3 * IDEM_SHM_UNIT);
     assert_whole(store, *state);
 }
 
@@ -356,89 +396,19 @@ static void owner_rows_are_used_again(void **state)
         idem_shm_owner_is_alive(shm->owners, shm->segment.epoch + 1, id));
 }
 
-/* ----------------------------------------------------------------- damage */
-
-static void damaged_answer_is_unknown_and_never_replayed(void **state)
-{
-    idem_store_t *store = contract_store(*state);
-    idem_token_t token;
-    idem_blob_t record;
-    idem_shm_head_t *head;
-
-    assert_int_equal(put(store, 1, 500, T0, *state), APR_SUCCESS);
-    head = head_of(store, 1);
-    part_of(store, 0)->units[head->ext * 64u + 400] ^= 0x10;
-    assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
-                     IDEM_CLAIM_UNKNOWN);
-    assert_null(record.data);
-    assert_whole(store, *state);
-    assert_int_equal(put(store, 2, 500, T0, *state), APR_SUCCESS);
-    head_of(store, 2)->len = 0xfffffff0u;
-    assert_int_equal(claim_at(store, 2, 2, T0, &token, &record, *state),
-                     IDEM_CLAIM_UNKNOWN);
-    assert_int_equal(put(store, 3, 500, T0, *state), APR_SUCCESS);
-    head_of(store, 3)->ext = 0xfffffff0u;
-    assert_int_equal(claim_at(store, 3, 3, T0, &token, &record, *state),
-                     IDEM_CLAIM_UNKNOWN);
-}
-
-/* Ask for an id that nobody has, in the bucket of id n: this walks to the
- * end of the chain. */
-static void miss_beside(idem_store_t *store, apr_uint32_t n, apr_pool_t *pool)
-{
-    idem_digest_t id = digest(n);
-    idem_ask_t ask = { &id, &id, 7, 0, 0, T0, TTL };
-    idem_token_t token;
-    idem_blob_t record;
-    idem_claim_t claim;
-
-    id.bytes[IDEM_DIGEST_LEN - 1] ^= 0xff;
-    assert_int_equal(
-        idem_store_claim(store, &claim, &token, &record, &ask, pool),
-        APR_SUCCESS);
-    assert_int_equal(claim, IDEM_CLAIM_NEW);
-    assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
-}
-
-static void broken_index_is_made_anew(void **state)
-{
-    idem_store_t *store = contract_store(*state);
-    idem_token_t token;
-    idem_blob_t record;
-    idem_usage_t usage;
-    apr_uint32_t n;
-
-    for (n = 1; n < 50; n++) {
-        assert_int_equal(put(store, n, n, T0, *state), APR_SUCCESS);
-    }
-    for (n = 1; n < 50; n++) {
-        idem_shm_head_t *head = head_of(store, n);
-
-        /* Out of range, or round in a circle. */
-        head->next = n % 2 ? 0xfffffff0u
-                           : idem_shm_part_unit(part_of(store, 0), head) + 1;
-        miss_beside(store, n, *state);
-        assert_int_equal(claim_at(store, n, n, T0, &token, &record, *state),
-                         IDEM_CLAIM_DONE);
-        assert_whole(store, *state);
-    }
-    idem_store_usage(store, &usage);
-    assert_int_equal(usage.repairs, 49);
-}
-
 int main(void)
 {
     const struct CMUnitTest ours[] = {
         pool_test(parts_of_the_segment_do_not_overlap),
         pool_test(ids_in_one_bucket_are_compared_whole),
         pool_test(long_record_is_spread_over_gaps),
+        pool_test(reservation_that_fails_leaves_nothing),
+        pool_test(commit_after_a_failed_one_leaks_nothing),
         pool_test(single_changed_word_changes_the_sum),
         pool_test(death_inside_is_repaired),
         pool_test(purge_finds_dead_owners_by_itself),
         pool_test(abandon_does_not_wait_for_itself_or_long),
         pool_test(owner_rows_are_used_again),
-        pool_test(damaged_answer_is_unknown_and_never_replayed),
-        pool_test(broken_index_is_made_anew),
     };
     int failed;
 
