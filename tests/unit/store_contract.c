@@ -91,11 +91,13 @@ static void abandoned_key_is_unknown_until_rerun(void **state)
     assert_int_equal(idem_store_abandon(store, &token, T0), APR_SUCCESS);
     assert_int_equal(claim_at(store, 1, 1, T0, &other, &record, *state),
                      IDEM_CLAIM_UNKNOWN);
-    assert_int_equal(ask_at(store, 1, 2, 1, T0, &claim, &other, &record, *state),
-                     APR_SUCCESS);
+    assert_int_equal(
+        ask_at(store, 1, 2, 1, T0, &claim, &other, &record, *state),
+        APR_SUCCESS);
     assert_int_equal(claim, IDEM_CLAIM_REUSED);
-    assert_int_equal(ask_at(store, 1, 1, 1, T0, &claim, &other, &record, *state),
-                     APR_SUCCESS);
+    assert_int_equal(
+        ask_at(store, 1, 1, 1, T0, &claim, &other, &record, *state),
+        APR_SUCCESS);
     assert_int_equal(claim, IDEM_CLAIM_NEW);
     assert_int_equal(commit_text(store, &token, "late", T0), APR_NOTFOUND);
     assert_int_equal(commit_text(store, &other, "again", T0), APR_SUCCESS);

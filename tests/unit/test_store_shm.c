@@ -117,6 +117,7 @@ static void reservation_that_fails_leaves_nothing(void **state)
     idem_token_t token;
     idem_blob_t record;
     apr_pool_t *sub;
+    apr_uint32_t free_units;
     apr_uint32_t last = 0;
     apr_uint32_t n;
 
@@ -131,11 +132,13 @@ static void reservation_that_fails_leaves_nothing(void **state)
         assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
     }
     (void)claim_at(store, last + 1, 1, T0, &token, &record, sub);
-    vec.iov_len = part_of(store, 0)->shard->free_units * IDEM_SHM_UNIT;
+    free_units = part_of(store, 0)->shard->free_units;
+    vec.iov_len = free_units * IDEM_SHM_UNIT;
     assert_true(vec.iov_len < idem_store_record_max(store));
     assert_int_equal(
         idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
         APR_ENOSPC);
+    assert_int_equal(part_of(store, 0)->shard->free_units, free_units);
     assert_whole(store, *state);
     vec.iov_len /= 2;
     assert_int_equal(
