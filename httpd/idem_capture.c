@@ -30,8 +30,10 @@ static apr_status_t abandon_at_end(void *data)
 {
     idem_ctx_t *ctx = data;
 
-    if (ctx->state == IDEM_STATE_RECORDING && idem_server_store) {
+    if ((ctx->state == IDEM_STATE_RECORDING || ctx->owed)
+        && idem_server_store) {
         ctx->state = IDEM_STATE_SETTLED;
+        ctx->owed = 0;
         (void)idem_store_abandon(idem_server_store, &ctx->token,
                                  idem_server_now());
     }
@@ -53,6 +55,9 @@ static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
                       "IDEM0018: the result of key %s could not be stored; "
                       "its outcome counts as unknown",
                       idem_ctx_short_id(ctx));
+        /* Tried once more at the end of the request: a claim that stays
+         * would be refused as in progress until this process ends. */
+        ctx->owed = 1;
         result = IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN;
     }
     idem_ctx_result(ctx, r, result);

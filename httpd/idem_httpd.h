@@ -147,6 +147,7 @@ typedef struct {
     idem_digest_t print;
     idem_token_t token;
     int counted;             /* a result was counted */
+    int owed;                /* settling failed: the claim still stands */
 
     /* request body, set aside for the handler */
     int body_read;
