@@ -285,6 +285,9 @@ static const char *set_response_max(cmd_parms *cmd, void *mconfig,
     if (!parse_size(arg, &conf->response_max) || conf->response_max <= 0) {
         return bad(cmd, arg, "is not a size above 0", "64K or 1M");
     }
+    if (conf->response_max > idem_global.response_max) {
+        idem_global.response_max = conf->response_max;
+    }
     return NULL;
 }
 

@@ -87,6 +87,7 @@ typedef struct {
     apr_size_t store_size;
     int store_sync;
     int store_path_set;
+    apr_off_t response_max; /* the largest IdempotencyMaxResponse; 0: unset */
 } idem_global_conf_t;
 
 extern idem_global_conf_t idem_global;

@@ -190,6 +190,21 @@ static void warn_changed(server_rec *s, apr_pool_t *pconf)
     }
 }
 
+/* The default is not warned of: a small store is somebody's choice. */
+static void warn_response_max(server_rec *s)
+{
+    apr_size_t most = idem_store_record_max(idem_server_store);
+
+    if (idem_global.response_max > (apr_off_t)most) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "IDEM0024: IdempotencyMaxResponse %" APR_OFF_T_FMT
+                     " is more than this store takes, which is %"
+                     APR_SIZE_T_FMT "; longer answers are not kept. A larger "
+                     "size= of IdempotencyStore takes more",
+                     idem_global.response_max, most);
+    }
+}
+
 /* ---------------------------------------------------------- life of a server */
 
 /* Runs for children too when their pconf goes, so the pid decides. */
@@ -296,6 +311,7 @@ int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
                      "IDEM0009: OpenSSL offers no SHA-256");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    warn_response_max(s);
     start_purge(s, pconf);
     return OK;
 }
