@@ -22,3 +22,12 @@ if [ -n "$bad" ]; then
     echo "$bad"
     exit 1
 fi
+# httpd loads modules of many authors into one process: no other name shows.
+if [ -f "${IDEM_MODULE-}" ] && command -v nm >/dev/null; then
+    shown=$(nm -D --defined-only "$IDEM_MODULE" | sed 's/.* //')
+    if [ "$shown" != idempotency_module ]; then
+        echo "exported, besides or instead of idempotency_module:"
+        echo "$shown"
+        exit 1
+    fi
+fi
