@@ -50,8 +50,7 @@ apr_status_t idem_fingerprint_create(idem_fingerprint_t **print,
 
     made->head = EVP_MD_CTX_new();
     made->raw = EVP_MD_CTX_new();
-    apr_pool_cleanup_register(pool, made, free_digests,
-                              apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pool, made, free_digests, apr_pool_cleanup_null);
     if (!made->head || !made->raw
         || EVP_DigestInit_ex2(made->head, sha256, NULL) != 1
         || EVP_DigestInit_ex2(made->raw, sha256, NULL) != 1) {

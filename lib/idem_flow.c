@@ -78,8 +78,9 @@ int idem_status_set_has(const idem_status_set_t *set, int status)
 
 void idem_status_set_default(idem_status_set_t *set)
 {
-    static const int statuses[]
-        = { 401, 407, 408, 409, 421, 423, 425, 429, 503 };
+    static const int statuses[] = {
+        401, 407, 408, 409, 421, 423, 425, 429, 503
+    };
     apr_size_t i;
 
     for (i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {

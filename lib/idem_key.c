@@ -13,16 +13,16 @@
 
 #include <apr_strings.h>
 
-static const char not_a_string[]
-    = "The value is not a String of RFC 9651, such as \"8e03978e-40d5\".";
-static const char bad_parameters[]
-    = "What follows the key is not a list of parameters (RFC 9651 3.1.2).";
-static const char bad_length[]
-    = "The key is empty or longer than this service takes.";
-static const char not_bare[]
-    = "An unquoted key has characters that need quotes (RFC 9651 3.3.3).";
-static const char not_quoted[]
-    = "The key has to be quoted: a String of RFC 9651.";
+static const char not_a_string[] =
+    "The value is not a String of RFC 9651, such as \"8e03978e-40d5\".";
+static const char bad_parameters[] =
+    "What follows the key is not a list of parameters (RFC 9651 3.1.2).";
+static const char bad_length[] =
+    "The key is empty or longer than this service takes.";
+static const char not_bare[] =
+    "An unquoted key has characters that need quotes (RFC 9651 3.3.3).";
+static const char not_quoted[] =
+    "The key has to be quoted: a String of RFC 9651.";
 
 /* ------------------------------------------------- items of RFC 9651 4.2.3 */
 
@@ -252,8 +252,7 @@ static int parse_parameters(const char **at)
         if (!is_lower(*p) && *p != '*') {
             return 0;
         }
-        while (is_lower(*p) || is_digit(*p)
-               || (*p && strchr("_-.*", *p))) {
+        while (is_lower(*p) || is_digit(*p) || (*p && strchr("_-.*", *p))) {
             p++;
         }
         if (*p == '=') {
@@ -267,7 +266,7 @@ static int parse_parameters(const char **at)
     return 1;
 }
 
-/* ------------------------------------------------------------------- the key */
+/* ----------------------------------------------------------------- the key */
 
 /* What most clients send. Commas and semicolons stay out, so that joined
  * lines and parameters are noticed. */
@@ -336,7 +335,7 @@ apr_status_t idem_key_parse(const char **key, const char **why,
     return APR_SUCCESS;
 }
 
-/* -------------------------------------------------------------------- the id */
+/* ------------------------------------------------------------------ the id */
 
 struct idem_key_digest_t {
     EVP_MAC_CTX *ctx;
@@ -360,8 +359,8 @@ apr_status_t idem_key_init(void)
     mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
     hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
     EVP_MAC_free(mac); /* the context holds it */
-    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name,
-                                                 0);
+    params[0] =
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0);
     params[1] = OSSL_PARAM_construct_end();
     /* Only a context that had some key can be copied. */
     if (!hmac

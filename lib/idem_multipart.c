@@ -33,8 +33,8 @@ typedef enum {
     AT_PADDING, /* spaces up to CRLF */
     AT_HEADERS,
     AT_CONTENT,
-    AT_CLOSE,   /* behind the second "-" */
-    AT_END,     /* one CRLF may follow */
+    AT_CLOSE, /* behind the first "-" of two */
+    AT_END,   /* one CRLF may follow */
     AT_FAULT
 } place_t;
 
@@ -159,8 +159,7 @@ static apr_status_t free_digests(void *data)
 }
 
 idem_multipart_t *idem_multipart_create(const char *content_type,
-                                        const EVP_MD *sha256,
-                                        apr_pool_t *pool)
+                                        const EVP_MD *sha256, apr_pool_t *pool)
 {
     char boundary[BOUNDARY_MAX + 1];
     idem_multipart_t *parts;
@@ -191,9 +190,9 @@ static void start_part(idem_multipart_t *parts)
     parts->line_empty = 1;
     parts->matched = 0;
     parts->parts++;
-    parts->failed |= parts->parts > PARTS_MAX
-                     || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL)
-                            != 1;
+    parts->failed |=
+        parts->parts > PARTS_MAX
+        || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL) != 1;
 }
 
 static void hash(idem_multipart_t *parts, const char *data, apr_size_t len)
@@ -210,13 +209,13 @@ static void end_piece(idem_multipart_t *parts)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int len = 0;
 
-    parts->failed |= EVP_DigestFinal_ex(parts->part, digest, &len) != 1
-                     || EVP_DigestUpdate(parts->all, digest, len) != 1
-                     || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL)
-                            != 1;
+    parts->failed |=
+        EVP_DigestFinal_ex(parts->part, digest, &len) != 1
+        || EVP_DigestUpdate(parts->all, digest, len) != 1
+        || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL) != 1;
 }
 
-/* ------------------------------------------------------------------ parsing */
+/* ----------------------------------------------------------------- parsing */
 
 static place_t after_delimiter(idem_multipart_t *parts, char c)
 {

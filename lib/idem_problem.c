@@ -30,7 +30,8 @@ static const row_t rows[IDEM_PROBLEM_COUNT] = {
       "A request with this key but another method, target or body was sent "
       "before. Use a new key for a new operation; repeat the first request "
       "unchanged to get its answer." },
-    { "in-progress", 409, 1, "The first request with this key is still running",
+    { "in-progress", 409, 1,
+      "The first request with this key is still running",
       "Repeat this request unchanged after the time in Retry-After to get "
       "the first one's answer." },
     { "response-not-retained", 409, 0, "The answer was not kept",

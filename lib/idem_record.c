@@ -22,7 +22,7 @@
 #define HEAD_MAX (16 * 1024 * 1024)
 #define COUNT_MAX 0xffff
 
-/* ------------------------------------------------------------------ writing */
+/* ----------------------------------------------------------------- writing */
 
 /* Two passes over the same calls: without a buffer they only count. */
 typedef struct {
@@ -138,7 +138,7 @@ apr_status_t idem_record_encode(idem_blob_t *head, const idem_record_t *record,
     return APR_SUCCESS;
 }
 
-/* ------------------------------------------------------------------ reading */
+/* ----------------------------------------------------------------- reading */
 
 typedef struct {
     const char *at;
@@ -259,16 +259,27 @@ apr_status_t idem_record_decode(idem_record_t *record, const idem_blob_t *blob,
     return in.failed ? APR_EINVAL : APR_SUCCESS;
 }
 
-/* ------------------------------------------------------------------- fields */
+/* ------------------------------------------------------------------ fields */
 
 int idem_record_is_hop(const char *name)
 {
     static const char *const names[] = {
-        "Connection", "Keep-Alive", "Proxy-Authenticate",
-        "Proxy-Authentication-Info", "Proxy-Authorization",
-        "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authentication-Info",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
         /* made anew for each message */
-        "Age", "Content-Length", "Content-Range", "Date", "Server",
+        "Age",
+        "Content-Length",
+        "Content-Range",
+        "Date",
+        "Server",
     };
     apr_size_t i;
 
