@@ -17,8 +17,7 @@ static idem_digest_t print_of(const char *type, const char *body,
     idem_fingerprint_t *print;
     idem_digest_t digest;
 
-    assert_int_equal(idem_fingerprint_create(&print, type, pool),
-                     APR_SUCCESS);
+    assert_int_equal(idem_fingerprint_create(&print, type, pool), APR_SUCCESS);
     idem_fingerprint_add(print, "method", "POST");
     while (len > 0) {
         apr_size_t n = step && step < len ? step : len;
@@ -49,8 +48,7 @@ static idem_digest_t parts_print(const part_t *parts, const char *body,
     idem_fingerprint_t *print;
     idem_digest_t digest;
 
-    assert_int_equal(idem_fingerprint_create(&print, NULL, pool),
-                     APR_SUCCESS);
+    assert_int_equal(idem_fingerprint_create(&print, NULL, pool), APR_SUCCESS);
     for (; parts->name; parts++) {
         idem_fingerprint_add(print, parts->name, parts->value);
     }
@@ -81,8 +79,8 @@ static void every_part_counts(void **state)
     for (i = 0; i < 10; i++) {
         for (j = 0; j < 3; j++) {
             all[n++] = parts_print(lists[i], bodies[j], *state);
-            assert_true(same(all[n - 1],
-                             parts_print(lists[i], bodies[j], *state)));
+            assert_true(
+                same(all[n - 1], parts_print(lists[i], bodies[j], *state)));
         }
     }
     for (i = 0; i < n; i++) {
@@ -97,10 +95,9 @@ static void every_part_counts(void **state)
 static void the_digest_does_not_change_between_versions(void **state)
 {
     static const unsigned char wanted[IDEM_DIGEST_LEN] = {
-        0x91, 0x21, 0xef, 0x65, 0x06, 0x82, 0x24, 0x38,
-        0x3c, 0x17, 0x32, 0x1d, 0xc0, 0x06, 0x33, 0x1c,
-        0x7a, 0x9c, 0xae, 0x22, 0xa1, 0x41, 0xa8, 0x25,
-        0xdc, 0x3f, 0x6d, 0x30, 0x23, 0x91, 0x8c, 0x0e,
+        0x91, 0x21, 0xef, 0x65, 0x06, 0x82, 0x24, 0x38, 0x3c, 0x17, 0x32,
+        0x1d, 0xc0, 0x06, 0x33, 0x1c, 0x7a, 0x9c, 0xae, 0x22, 0xa1, 0x41,
+        0xa8, 0x25, 0xdc, 0x3f, 0x6d, 0x30, 0x23, 0x91, 0x8c, 0x0e,
     };
     idem_digest_t digest = print_of("text/plain", "x", 1, 0, *state);
 
@@ -115,8 +112,7 @@ static void the_digest_does_not_change_between_versions(void **state)
     "\"\r\n\r\n" value "\r\n"
 #define FORM(b, value) PART(b, "a", value) PART(b, "c", "2") "--" b "--\r\n"
 
-static idem_digest_t form(const char *type, const char *body,
-                          apr_pool_t *pool)
+static idem_digest_t form(const char *type, const char *body, apr_pool_t *pool)
 {
     return print_of(type, body, strlen(body), 0, pool);
 }
@@ -129,8 +125,8 @@ static void another_boundary_is_the_same_form(void **state)
     assert_true(same(first, form(TYPE("\"x y\""), FORM("x y", "1"), *state)));
     assert_true(same(first, form("Multipart/Form-Data;BOUNDARY=b ; x=y;",
                                  FORM("b", "1"), *state)));
-    assert_true(same(first, form(TYPE("b; ; q=\"a;\\\"\""), FORM("b", "1"),
-                                 *state)));
+    assert_true(
+        same(first, form(TYPE("b; ; q=\"a;\\\"\""), FORM("b", "1"), *state)));
 }
 
 /* No two of these are the same form. */
@@ -270,6 +266,15 @@ static void a_bad_content_type_counts_byte_for_byte(void **state)
     assert_false(same(raw, form(TYPE("b"), body, *state)));
 }
 
+/* RFC 2046 5.1.1: it would look like padding. */
+static void a_boundary_does_not_end_in_a_space(void **state)
+{
+    const char *body = "--b \r\n\r\n1\r\n--b --";
+
+    assert_true(
+        same(form(TYPE("\"b \""), body, *state), form(NULL, body, *state)));
+}
+
 /* A form over a boundary of n characters. */
 static int is_taken(int n, apr_pool_t *pool)
 {
@@ -294,8 +299,8 @@ static void a_boundary_has_up_to_70_characters(void **state)
 
 static void a_cut_anywhere_changes_nothing(void **state)
 {
-    static const char body[]
-        = PART("b-b", "a", "\r\r\n\r\n-\r\n--\r\n--b\r\n--b-\r\n--b-c --b-b")
+    static const char body[] = PART(
+        "b-b", "a", "\r\r\n\r\n-\r\n--\r\n--b\r\n--b-\r\n--b-c --b-b")
         PART("b-b", "f", "--b-b\r") "--b-b \t\r\nX: 1\r\n\r\n\r\n--b-b--\r\n";
     apr_size_t len = sizeof(body) - 1, cut;
     idem_digest_t whole = form(TYPE("b-b"), body, *state);
@@ -306,9 +311,8 @@ static void a_cut_anywhere_changes_nothing(void **state)
         idem_fingerprint_t *print;
         idem_digest_t digest;
 
-        assert_int_equal(
-            idem_fingerprint_create(&print, TYPE("b-b"), *state),
-            APR_SUCCESS);
+        assert_int_equal(idem_fingerprint_create(&print, TYPE("b-b"), *state),
+                         APR_SUCCESS);
         idem_fingerprint_add(print, "method", "POST");
         idem_fingerprint_body(print, body, cut);
         idem_fingerprint_body(print, body + cut, 0);
@@ -323,8 +327,8 @@ static void a_cut_anywhere_changes_nothing(void **state)
 static void a_boundary_inside_a_file_is_content(void **state)
 {
     /* Not at the start of a line, and with a bare LF before it. */
-    static const char *const inside[]
-        = { "x--@y", "x\n--@\r\n", "x--@--", "\r--@", "\r\n-@", "\r\n--p-" };
+    static const char *const inside[] = { "x--@y", "x\n--@\r\n", "x--@--",
+                                          "\r--@", "\r\n-@",     "\r\n--p-" };
     apr_size_t i;
 
     for (i = 0; i < 6; i++) {
@@ -333,8 +337,8 @@ static void a_boundary_inside_a_file_is_content(void **state)
         char *b = apr_psprintf(*state, "--gh\r\n\r\n%s\r\n--gh--",
                                with_boundary(inside[i], 'f', *state));
 
-        assert_true(same(form(TYPE("f"), a, *state),
-                         form(TYPE("gh"), b, *state)));
+        assert_true(
+            same(form(TYPE("f"), a, *state), form(TYPE("gh"), b, *state)));
     }
 }
 
@@ -367,8 +371,8 @@ static int is_form(const char *start, const char *piece, int n,
 static void headers_and_parts_are_bounded(void **state)
 {
     /* 14 + 1023 * 16 + 2 bytes are 16 KiB, the most that is taken. */
-    assert_true(is_form("--b\r\nX: 901234567\r\n", "X: 90123456789\r\n",
-                        1023, "\r\n\r\n--b--", *state));
+    assert_true(is_form("--b\r\nX: 901234567\r\n", "X: 90123456789\r\n", 1023,
+                        "\r\n\r\n--b--", *state));
     assert_false(is_form("--b\r\nX: 9012345678\r\n", "X: 90123456789\r\n",
                          1023, "\r\n\r\n--b--", *state));
     assert_true(is_form("", "--b\r\n\r\n\r\n", 10000, "--b--", *state));
@@ -394,6 +398,7 @@ int main(void)
         pool_test(padding_and_the_last_crlf_do_not_count),
         pool_test(malformed_forms_count_byte_for_byte),
         pool_test(a_bad_content_type_counts_byte_for_byte),
+        pool_test(a_boundary_does_not_end_in_a_space),
         pool_test(a_boundary_has_up_to_70_characters),
         pool_test(a_cut_anywhere_changes_nothing),
         pool_test(a_boundary_inside_a_file_is_content),

@@ -7,7 +7,7 @@
 
 #include "idem_flow.h"
 
-/* ------------------------------------------------------------------- claims */
+/* ------------------------------------------------------------------ claims */
 
 static void claims_lead_to_what_is_done(void **state)
 {
@@ -68,7 +68,7 @@ static void claims_lead_to_what_is_done(void **state)
     }
 }
 
-/* ------------------------------------------------------------------ answers */
+/* ----------------------------------------------------------------- answers */
 
 #define COMPLETE IDEM_ANSWER_COMPLETE
 #define TORN IDEM_ANSWER_TORN
@@ -130,7 +130,7 @@ static void only_a_whole_answer_is_complete(void **state)
     }
 }
 
-/* --------------------------------------------------------------- status set */
+/* -------------------------------------------------------------- status set */
 
 static void a_set_holds_what_was_added(void **state)
 {
@@ -150,8 +150,9 @@ static void a_set_holds_what_was_added(void **state)
 
 static void the_default_is_what_was_not_processed(void **state)
 {
-    static const int released[]
-        = { 401, 407, 408, 409, 421, 423, 425, 429, 503 };
+    static const int released[] = {
+        401, 407, 408, 409, 421, 423, 425, 429, 503
+    };
     idem_status_set_t set = { { 0 } };
     apr_size_t next = 0;
     int status;
@@ -171,7 +172,7 @@ static void the_default_is_what_was_not_processed(void **state)
     assert_int_equal(next, sizeof(released) / sizeof(*released));
 }
 
-/* ------------------------------------------------------- keep, release, ... */
+/* ------------------------------------------------------ keep, release, ... */
 
 #define RECORD IDEM_KEEP_RECORD
 #define RELEASE IDEM_KEEP_RELEASE
@@ -241,10 +242,10 @@ static void complete_answers_are_kept_by_status_and_path(void **state)
     idem_status_set_default(&set);
     for (i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
         for (j = 0; j < 4; j++) {
-            idem_keep_t normal = keep(kept[i].status, IDEM_PATH_NORMAL, j,
-                                      COMPLETE, &set);
-            idem_keep_t error = keep(kept[i].status, IDEM_PATH_ERROR, j,
-                                     COMPLETE, &set);
+            idem_keep_t normal =
+                keep(kept[i].status, IDEM_PATH_NORMAL, j, COMPLETE, &set);
+            idem_keep_t error =
+                keep(kept[i].status, IDEM_PATH_ERROR, j, COMPLETE, &set);
 
             if (normal != kept[i].normal || error != kept[i].error[j]) {
                 fail_msg("status %d, column %d", kept[i].status, j);
@@ -290,8 +291,7 @@ static void the_configured_set_decides(void **state)
     assert_int_equal(keep(503, IDEM_PATH_NORMAL, 0, COMPLETE, &none), RECORD);
     assert_int_equal(keep(503, IDEM_PATH_ERROR, 2, COMPLETE, &none), RECORD);
     assert_int_equal(keep(409, IDEM_PATH_NORMAL, 0, COMPLETE, &none), RECORD);
-    assert_int_equal(keep(416, IDEM_PATH_NORMAL, 0, COMPLETE, &none),
-                     RELEASE);
+    assert_int_equal(keep(416, IDEM_PATH_NORMAL, 0, COMPLETE, &none), RELEASE);
     assert_int_equal(keep(500, IDEM_PATH_NORMAL, 0, COMPLETE, &all), RELEASE);
     assert_int_equal(keep(500, IDEM_PATH_ERROR, 2, COMPLETE, &all), RELEASE);
     assert_int_equal(keep(200, IDEM_PATH_NORMAL, 0, COMPLETE, &all), RECORD);

@@ -81,32 +81,85 @@ static const row_t parameters[] = {
     NEITHER("\"p1\";\ta"),
     NEITHER("\"p1\";a;;b"),
     /* Integer, Decimal */
-    GOOD("0"), GOOD("-0"), GOOD("007"), GOOD("999999999999999"),
-    GOOD("-999999999999999"), GOOD("1.5"), GOOD("-0.125"),
+    GOOD("0"),
+    GOOD("-0"),
+    GOOD("007"),
+    GOOD("999999999999999"),
+    GOOD("-999999999999999"),
+    GOOD("1.5"),
+    GOOD("-0.125"),
     GOOD("123456789012.123"),
-    BAD("-"), BAD("+1"), BAD("1000000000000000"), BAD("1."), BAD(".5"),
-    BAD("1.2345"), BAD("1234567890123.1"), BAD("1.2.3"), BAD("--1"),
-    BAD("-a"), BAD("1e3"),
+    BAD("-"),
+    BAD("+1"),
+    BAD("1000000000000000"),
+    BAD("1."),
+    BAD(".5"),
+    BAD("1.2345"),
+    BAD("1234567890123.1"),
+    BAD("1.2.3"),
+    BAD("--1"),
+    BAD("-a"),
+    BAD("1e3"),
     /* String, Token */
-    GOOD("\"x\\\"y\""), BAD("\"x"), BAD("\"x\\y\""),
-    GOOD("tok"), GOOD("*"), GOOD("A:b/c!#$%&'*+-.^_`|~9"),
-    BAD("(a)"), BAD("a\\b"), BAD("a\"b\""), BAD("!a"), BAD("a,b"),
+    GOOD("\"x\\\"y\""),
+    BAD("\"x"),
+    BAD("\"x\\y\""),
+    GOOD("tok"),
+    GOOD("*"),
+    GOOD("A:b/c!#$%&'*+-.^_`|~9"),
+    BAD("(a)"),
+    BAD("a\\b"),
+    BAD("a\"b\""),
+    BAD("!a"),
+    BAD("a,b"),
     /* Byte Sequence */
-    GOOD("::"), GOOD(":YWJj:"), GOOD(":YQ==:"), GOOD(":YQ:"),
-    BAD(":"), BAD(":YWJj"), BAD(":YW-j:"), BAD(": YWJj:"),
+    GOOD("::"),
+    GOOD(":YWJj:"),
+    GOOD(":YQ==:"),
+    GOOD(":YQ:"),
+    BAD(":"),
+    BAD(":YWJj"),
+    BAD(":YW-j:"),
+    BAD(": YWJj:"),
     /* Boolean, Date */
-    GOOD("?0"), GOOD("?1"), BAD("?"), BAD("?2"), BAD("?10"), BAD("?T"),
-    GOOD("@1659578233"), GOOD("@-1"), BAD("@"), BAD("@1.5"), BAD("@a"),
+    GOOD("?0"),
+    GOOD("?1"),
+    BAD("?"),
+    BAD("?2"),
+    BAD("?10"),
+    BAD("?T"),
+    GOOD("@1659578233"),
+    GOOD("@-1"),
+    BAD("@"),
+    BAD("@1.5"),
+    BAD("@a"),
     /* Display String */
-    GOOD("%\"\""), GOOD("%\"f%c3%bc\""), GOOD("%\"%e2%82%ac\""),
-    GOOD("%\"%f0%9f%98%80\""), GOOD("%\"%22%25%00\""),
-    GOOD("%\"%f4%8f%bf%bf\""), GOOD("%\"a\\b\""),
-    BAD("%"), BAD("%a"), BAD("%\"a"), BAD("%\"%C3%BC\""), BAD("%\"%\""),
-    BAD("%\"%a\""), BAD("%\"%g0\""), BAD("%\"%c3\""), BAD("%\"%c3a\""),
-    BAD("%\"%bc\""), BAD("%\"%c0%80\""), BAD("%\"%e0%80%80\""),
-    BAD("%\"%ed%a0%80\""), BAD("%\"%f0%80%80%80\""),
-    BAD("%\"%f4%90%80%80\""), BAD("%\"%f5%80%80%80\""),
-    BAD("%\"f\xc3\xbc\""), BAD("%\"\t\""), BAD("%\"%c3%c3\""),
+    GOOD("%\"\""),
+    GOOD("%\"f%c3%bc\""),
+    GOOD("%\"%e2%82%ac\""),
+    GOOD("%\"%f0%9f%98%80\""),
+    GOOD("%\"%22%25%00\""),
+    GOOD("%\"%f4%8f%bf%bf\""),
+    GOOD("%\"a\\b\""),
+    BAD("%"),
+    BAD("%a"),
+    BAD("%\"a"),
+    BAD("%\"%C3%BC\""),
+    BAD("%\"%\""),
+    BAD("%\"%a\""),
+    BAD("%\"%g0\""),
+    BAD("%\"%c3\""),
+    BAD("%\"%c3a\""),
+    BAD("%\"%bc\""),
+    BAD("%\"%c0%80\""),
+    BAD("%\"%e0%80%80\""),
+    BAD("%\"%ed%a0%80\""),
+    BAD("%\"%f0%80%80%80\""),
+    BAD("%\"%f4%90%80%80\""),
+    BAD("%\"%f5%80%80%80\""),
+    BAD("%\"f\xc3\xbc\""),
+    BAD("%\"\t\""),
+    BAD("%\"%c3%c3\""),
 };
 
 /* Bare: for lenient only. */
@@ -120,13 +173,31 @@ static const row_t bare[] = {
     { "_a", "_a", NULL },
     { "123", "123", NULL },
     { "a@b!#$%&'*+-.^_`|~", "a@b!#$%&'*+-.^_`|~", NULL },
-    NEITHER("a,b"), NEITHER("a, b"), NEITHER("a;b"), NEITHER("a b"),
-    NEITHER("(a)"), NEITHER("?1"), NEITHER(":YWJj:"), NEITHER("@1659578233"),
-    NEITHER("%\"abc\""), NEITHER("(\"a\")"), NEITHER("a\"b"),
-    NEITHER("a\\b"), NEITHER("a[b"), NEITHER("a]b"), NEITHER("a<b>"),
-    NEITHER("a{b}"), NEITHER("*a"), NEITHER(".a"), NEITHER("/a"),
-    NEITHER("=a"), NEITHER("a\tb"), NEITHER("a\t"), NEITHER("a\x7f"),
-    NEITHER("a\xe4"), NEITHER("\xe4"),
+    NEITHER("a,b"),
+    NEITHER("a, b"),
+    NEITHER("a;b"),
+    NEITHER("a b"),
+    NEITHER("(a)"),
+    NEITHER("?1"),
+    NEITHER(":YWJj:"),
+    NEITHER("@1659578233"),
+    NEITHER("%\"abc\""),
+    NEITHER("(\"a\")"),
+    NEITHER("a\"b"),
+    NEITHER("a\\b"),
+    NEITHER("a[b"),
+    NEITHER("a]b"),
+    NEITHER("a<b>"),
+    NEITHER("a{b}"),
+    NEITHER("*a"),
+    NEITHER(".a"),
+    NEITHER("/a"),
+    NEITHER("=a"),
+    NEITHER("a\tb"),
+    NEITHER("a\t"),
+    NEITHER("a\x7f"),
+    NEITHER("a\xe4"),
+    NEITHER("\xe4"),
 };
 
 static void check_one(const char *value, const char *wanted,
@@ -182,8 +253,8 @@ static void bare_keys_are_for_lenient_only(void **state)
 /* mod_php lets a script set the locale of the whole process. */
 static void the_locale_makes_no_letters(void **state)
 {
-    static const char *const names[]
-        = { "de_DE.ISO-8859-1", "de_DE", "en_US.ISO-8859-1" };
+    static const char *const names[] = { "de_DE.ISO-8859-1", "de_DE",
+                                         "en_US.ISO-8859-1" };
     apr_size_t i;
 
     for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -225,10 +296,10 @@ static void the_longest_key_is_the_limit(void **state)
         apr_size_t len = limits[i];
         int n = (int)len;
 
-        assert_int_equal(
-            parse_len(repeat("\"", "a", n, "\"", p), len, p), APR_SUCCESS);
-        assert_int_equal(
-            parse_len(repeat("\"", "a", n + 1, "\"", p), len, p), APR_EINVAL);
+        assert_int_equal(parse_len(repeat("\"", "a", n, "\"", p), len, p),
+                         APR_SUCCESS);
+        assert_int_equal(parse_len(repeat("\"", "a", n + 1, "\"", p), len, p),
+                         APR_EINVAL);
         assert_int_equal(parse_len(repeat("", "a", n, "", p), len, p),
                          APR_SUCCESS);
         assert_int_equal(parse_len(repeat("", "a", n + 1, "", p), len, p),
@@ -246,8 +317,8 @@ static void many_parameters_and_long_names_are_taken(void **state)
 
     check_one(repeat("\"k\"", ";a=1", 256, "", *state), "k", IDEM_KEY_STRICT,
               *state);
-    check_one(repeat("\"k\"", ";a=1", 20000, "", *state), "k",
-              IDEM_KEY_STRICT, *state);
+    check_one(repeat("\"k\"", ";a=1", 20000, "", *state), "k", IDEM_KEY_STRICT,
+              *state);
     check_one(repeat("\"k\";", name, 1, "", *state), "k", IDEM_KEY_STRICT,
               *state);
 }
@@ -261,8 +332,8 @@ static void both_forms_give_the_same_key(void **state)
 static void the_reason_never_repeats_the_value(void **state)
 {
     const char *key, *why;
-    static const char *const values[]
-        = { "zqj zqj", "\"zqj", "\"zqj\";Zqj", "\"zqj\" zqj", "(zqj)" };
+    static const char *const values[] = { "zqj zqj", "\"zqj", "\"zqj\";Zqj",
+                                          "\"zqj\" zqj", "(zqj)" };
     apr_size_t i;
 
     for (i = 0; i < sizeof(values) / sizeof(*values); i++) {
@@ -274,7 +345,7 @@ static void the_reason_never_repeats_the_value(void **state)
     }
 }
 
-/* ------------------------------------------------------------------ digests */
+/* ----------------------------------------------------------------- digests */
 
 static const unsigned char secret[IDEM_DIGEST_LEN] = { 1, 2, 3 };
 
@@ -329,10 +400,9 @@ static void another_secret_gives_another_id(void **state)
 static void the_digest_is_hmac_sha256(void **state)
 {
     static const unsigned char wanted[IDEM_DIGEST_LEN] = {
-        0x2b, 0xfd, 0x31, 0xfa, 0xb3, 0x86, 0x36, 0xe4,
-        0x75, 0xa1, 0x58, 0xfb, 0x65, 0x9b, 0xac, 0x3a,
-        0x29, 0x1d, 0x78, 0xf7, 0x4a, 0x5d, 0xda, 0x94,
-        0xe9, 0xd5, 0x91, 0xe7, 0xe6, 0x80, 0x48, 0xc8,
+        0x2b, 0xfd, 0x31, 0xfa, 0xb3, 0x86, 0x36, 0xe4, 0x75, 0xa1, 0x58,
+        0xfb, 0x65, 0x9b, 0xac, 0x3a, 0x29, 0x1d, 0x78, 0xf7, 0x4a, 0x5d,
+        0xda, 0x94, 0xe9, 0xd5, 0x91, 0xe7, 0xe6, 0x80, 0x48, 0xc8,
     };
     idem_digest_t id = digest_of(secret, "abc", NULL, *state);
 

@@ -41,8 +41,7 @@ static void the_table_is_the_contract(void **state)
     for (i = 0; i < NROWS; i++) {
         assert_string_equal(idem_problem_str(rows[i].problem), rows[i].word);
         assert_int_equal(idem_problem_parse(rows[i].word), rows[i].problem);
-        assert_int_equal(idem_problem_status(rows[i].problem),
-                         rows[i].status);
+        assert_int_equal(idem_problem_status(rows[i].problem), rows[i].status);
         assert_int_equal(idem_problem_retry_after(rows[i].problem),
                          rows[i].retry_after);
     }
@@ -50,8 +49,8 @@ static void the_table_is_the_contract(void **state)
 
 static void other_words_are_no_problem(void **state)
 {
-    static const char *const words[]
-        = { "", "executed", "missing-ke", "missing-keys", "Missing-Key" };
+    static const char *const words[] = { "", "executed", "missing-ke",
+                                         "missing-keys", "Missing-Key" };
     apr_size_t i;
 
     (void)state;
@@ -71,7 +70,7 @@ static void a_wild_value_is_a_refusal(void **state)
                         "store-unavailable");
 }
 
-/* ------------------------------------------------------------------- bodies */
+/* ------------------------------------------------------------------ bodies */
 
 /* The grammar of RFC 8259, as far as an object of strings, whole numbers and
  * booleans goes. @return what is behind, or NULL */
@@ -182,16 +181,15 @@ static void every_body_is_valid_and_complete(void **state)
 
     for (i = 0; i < NROWS; i++) {
         const row_t *row = &rows[i];
-        const char *body = idem_problem_body(row->problem, BASE, row->status,
-                                             NULL, 0, p);
+        const char *body =
+            idem_problem_body(row->problem, BASE, row->status, NULL, 0, p);
 
         assert_true(is_json_object(body));
         assert_true(has_member(
             body, "type", apr_psprintf(p, "\"" BASE "/%s\"", row->word), p));
+        assert_true(has_member(body, "status", apr_itoa(p, row->status), p));
         assert_true(
-            has_member(body, "status", apr_itoa(p, row->status), p));
-        assert_true(has_member(body, "code",
-                               apr_psprintf(p, "\"%s\"", row->word), p));
+            has_member(body, "code", apr_psprintf(p, "\"%s\"", row->word), p));
         assert_true(has_member(body, "retryable",
                                row->retryable ? "true" : "false", p));
         assert_non_null(strstr(body, "\n  \"title\": \""));
@@ -202,8 +200,8 @@ static void every_body_is_valid_and_complete(void **state)
 
 static void a_configured_status_is_the_one_in_the_body(void **state)
 {
-    const char *body = idem_problem_body(IDEM_PROBLEM_KEY_REUSED, BASE, 409,
-                                         NULL, 0, *state);
+    const char *body =
+        idem_problem_body(IDEM_PROBLEM_KEY_REUSED, BASE, 409, NULL, 0, *state);
 
     assert_true(has_member(body, "status", "409", *state));
     assert_true(has_member(body, "code", "\"key-reused\"", *state));
@@ -230,23 +228,24 @@ static void any_detail_and_base_stay_json(void **state)
         detail[i] = (char)(i + 1);
     }
     detail[255] = '\0';
-    body = idem_problem_body(IDEM_PROBLEM_INVALID_KEY, detail, 400, detail, 0,
-                             p);
+    body =
+        idem_problem_body(IDEM_PROBLEM_INVALID_KEY, detail, 400, detail, 0, p);
     assert_true(is_json_object(body));
     body = idem_problem_body(IDEM_PROBLEM_INVALID_KEY, BASE, 400,
                              "<\"}\\>\n\x7f\xe4", 0, p);
     assert_true(is_json_object(body));
-    assert_true(has_member(body, "detail",
-                           "\"<\\\"}\\\\>\\u000a\\u007f\\u00e4\"", p));
+    assert_true(
+        has_member(body, "detail", "\"<\\\"}\\\\>\\u000a\\u007f\\u00e4\"", p));
 }
 
 static void titles_are_constant(void **state)
 {
-    const char *a = idem_problem_body(IDEM_PROBLEM_INVALID_KEY, BASE, 400,
-                                      "a", 0, *state);
-    const char *b = idem_problem_body(IDEM_PROBLEM_INVALID_KEY, BASE, 400,
-                                      "b", 0, *state);
-    const char *title = "\n  \"title\": \"The idempotency key cannot be used\"";
+    const char *a =
+        idem_problem_body(IDEM_PROBLEM_INVALID_KEY, BASE, 400, "a", 0, *state);
+    const char *b =
+        idem_problem_body(IDEM_PROBLEM_INVALID_KEY, BASE, 400, "b", 0, *state);
+    const char *title =
+        "\n  \"title\": \"The idempotency key cannot be used\"";
 
     assert_non_null(strstr(a, title));
     assert_non_null(strstr(b, title));

@@ -243,6 +243,28 @@ static void what_cannot_be_is_refused(void **state)
     assert_int_equal(decode_with("\x00", 1, 17, *state), APR_EINVAL);
 }
 
+static void an_absent_text_in_a_list_is_refused(void **state)
+{
+    /* No texts, one language, nothing else; the language is absent or "". */
+    static const char absent[] = "\x01\x00\xc8\x00"
+                                 "\x00\x00\x00\x00\x00\x00\x00\x00"
+                                 "\xff\xff\xff\xff\xff\xff\xff\xff"
+                                 "\xff\xff\xff\xff\xff\xff\xff\xff"
+                                 "\x01\x00\xff\xff\xff\xff"
+                                 "\x00\x00\x00\x00\x00\x00\x00\x00";
+    char empty[sizeof(absent)];
+    idem_record_t record;
+    idem_blob_t blob;
+
+    memcpy(empty, absent, sizeof(absent));
+    memset(empty + 30, 0, 4);
+    blob.len = sizeof(absent) - 1;
+    blob.data = empty;
+    assert_int_equal(idem_record_decode(&record, &blob, *state), APR_SUCCESS);
+    blob.data = absent;
+    assert_int_equal(idem_record_decode(&record, &blob, *state), APR_EINVAL);
+}
+
 static apr_status_t encode_status(int status, int path, apr_pool_t *pool)
 {
     idem_record_t record = { 0 };
@@ -319,15 +341,38 @@ static void fields_are_bounded(void **state)
 static void fields_of_one_message_are_not_recorded(void **state)
 {
     static const char *const hop[] = {
-        "Connection", "Keep-Alive", "Proxy-Authenticate",
-        "Proxy-Authentication-Info", "Proxy-Authorization",
-        "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
-        "Age", "Content-Length", "Content-Range", "Date", "Server",
-        "CONNECTION", "content-length", "te",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authentication-Info",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "Age",
+        "Content-Length",
+        "Content-Range",
+        "Date",
+        "Server",
+        "CONNECTION",
+        "content-length",
+        "te",
     };
     static const char *const kept[] = {
-        "", "Set-Cookie", "Location", "ETag", "Vary", "Content-Type", "T",
-        "TEE", "Dates", "Content-Location", "WWW-Authenticate", "Link",
+        "",
+        "Set-Cookie",
+        "Location",
+        "ETag",
+        "Vary",
+        "Content-Type",
+        "T",
+        "TEE",
+        "Dates",
+        "Content-Location",
+        "WWW-Authenticate",
+        "Link",
     };
     apr_size_t i;
 
@@ -349,6 +394,7 @@ int main(void)
         pool_test(a_cut_record_is_none),
         pool_test(no_damage_is_read_as_something_else),
         pool_test(what_cannot_be_is_refused),
+        pool_test(an_absent_text_in_a_list_is_refused),
         pool_test(only_final_answers_are_encoded),
         pool_test(null_in_a_list_is_refused),
         pool_test(a_head_has_up_to_16_mib),
