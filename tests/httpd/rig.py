@@ -292,6 +292,22 @@ class Server:
     def children(self):
         return self.pids() - {self.child.pid}
 
+    def child_of(self, conn):
+        """The process that serves a connection."""
+        pair = "0100007F:%04X 0100007F:%04X" % (self.port,
+                                                conn.sock.getsockname()[1])
+        with open("/proc/net/tcp") as file:
+            inode = [line.split()[9] for line in file if pair in line][0]
+        for pid in self.children():
+            for name in os.listdir("/proc/%d/fd" % pid):
+                try:
+                    link = os.readlink("/proc/%d/fd/%s" % (pid, name))
+                except OSError:
+                    continue
+                if link == "socket:[%s]" % inode:
+                    return pid
+        raise AssertionError("no child serves this connection")
+
     def kill_all(self):
         """SIGKILL for the parent and all children at once."""
         for pid in [self.child.pid] + sorted(self.children()):
