@@ -221,7 +221,7 @@ static idem_keep_t decide(idem_ctx_t *ctx, request_rec *r)
     origin.status = from->status;
     origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
     origin.proxied = is_proxied(from);
-    origin.backend_reached = idem_proxy_reached(from);
+    origin.backend_reached = origin.proxied && idem_proxy_reached(from);
     return idem_flow_keep(&origin, ctx->conf->release);
 }
 

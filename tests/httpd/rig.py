@@ -93,6 +93,13 @@ ProxyPass /off/ http://127.0.0.1:{backend}/
 """
 
 
+def environment():
+    """A module built with sanitizers needs their library in httpd first; not
+    in PHP-FPM, whose extensions it refuses."""
+    preload = os.environ.get("IDEM_PRELOAD")
+    return dict(os.environ, LD_PRELOAD=preload) if preload else None
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -226,7 +233,8 @@ class Server:
     def check(self):
         """httpd -t: its exit status and what it says."""
         done = subprocess.run(self.command("-t"), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=30)
+                              stderr=subprocess.STDOUT, timeout=30,
+                              env=environment())
         return done.returncode, done.stdout.decode()
 
     def launch(self):
@@ -236,7 +244,7 @@ class Server:
             self.child = subprocess.Popen(
                 self.command("-k", "start", "-DFOREGROUND"),
                 start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=err, stderr=err)
+                stdout=err, stderr=err, env=environment())
 
     def start(self):
         for _ in range(3):
