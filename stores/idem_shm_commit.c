@@ -43,9 +43,10 @@ static const idem_shm_part_t *part_of(const idem_shm_store_t *shm,
 
 /* ----------------------------------------------------------------- commit */
 
+/* @param mine  out: the head, as a copy that nobody else writes to */
 static apr_status_t reserve(const idem_shm_store_t *shm,
                             const idem_token_t *token, apr_uint32_t len,
-                            idem_shm_head_t *mine)
+                            apr_time_t now, idem_shm_head_t *mine)
 {
     const idem_shm_part_t *part = &shm->parts[token->shard];
     idem_shm_head_t *head;
@@ -62,8 +63,12 @@ static apr_status_t reserve(const idem_shm_store_t *shm,
     /* What an attempt that failed half-way has left. */
     idem_shm_part_drop_body_locked(part, head);
     if (!idem_shm_part_reserve_locked(part, head, len)) {
-        rv = APR_ENOSPC;
-        goto leave;
+        idem_shm_purge_locked(shm, part, now);
+        head = own_locked(part, token);
+        if (!head || !idem_shm_part_reserve_locked(part, head, len)) {
+            rv = head ? APR_ENOSPC : APR_NOTFOUND;
+            goto leave;
+        }
     }
     *mine = *head;
 
@@ -210,7 +215,7 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
     if (len > idem_store_record_max(store)) {
         return APR_ENOSPC;
     }
-    rv = reserve(shm, token, (apr_uint32_t)len, &mine);
+    rv = reserve(shm, token, (apr_uint32_t)len, now, &mine);
     if (rv == APR_SUCCESS) {
         rv = fill(shm, part, &mine, vec, nvec);
     }

@@ -189,6 +189,7 @@ static apr_status_t move_aside(const char **detail, const char *why,
 {
     apr_time_t sec = apr_time_sec(how->wall);
     const char *aside;
+    apr_status_t rv;
     int i;
 
     for (i = 0; i < 1000; i++) {
@@ -197,17 +198,20 @@ static apr_status_t move_aside(const char **detail, const char *why,
         /* link() refuses a name that exists, which rename() would not. */
         if (link(how->path, aside) == 0) {
             if (unlink(how->path) != 0) {
-                return errno;
+                break;
             }
             *detail = apr_psprintf(pool, "%s was moved to %s: %s", how->path,
                                    aside, why);
             return APR_SUCCESS;
         }
         if (errno != EEXIST) {
-            return errno;
+            break;
         }
     }
-    return APR_EEXIST;
+    rv = errno;
+    *detail = apr_psprintf(pool, "%s cannot be moved aside, though %s",
+                           how->path, why);
+    return rv;
 }
 
 /* Map what is there. @param why  out: set if it has to be moved aside */

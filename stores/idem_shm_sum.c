@@ -50,6 +50,30 @@ void idem_shm_sum_init(idem_shm_sum_t *sum, apr_uint64_t fence,
     add_word(sum, (apr_uint64_t)expires);
 }
 
+/* The lanes in variables: through the pointer, the compiler would have to
+ * assume that they lie in what is read, and store them at every step. */
+static void add_blocks(apr_uint64_t *lane, const char *p, apr_size_t len)
+{
+    apr_uint64_t a = lane[0];
+    apr_uint64_t b = lane[1];
+    apr_uint64_t c = lane[2];
+    apr_uint64_t d = lane[3];
+    apr_uint64_t w[4];
+
+    for (; len > 0; len -= sizeof(w)) {
+        memcpy(w, p, sizeof(w));
+        a = step(a, w[0]);
+        b = step(b, w[1]);
+        c = step(c, w[2]);
+        d = step(d, w[3]);
+        p += sizeof(w);
+    }
+    lane[0] = a;
+    lane[1] = b;
+    lane[2] = c;
+    lane[3] = d;
+}
+
 void idem_shm_sum_add(idem_shm_sum_t *sum, const void *data, apr_size_t len)
 {
     const char *p = data;
@@ -61,14 +85,12 @@ void idem_shm_sum_add(idem_shm_sum_t *sum, const void *data, apr_size_t len)
         p += 8;
         len -= 8;
     }
-    while (len >= sizeof(w)) {
-        memcpy(w, p, sizeof(w));
-        sum->lane[0] = step(sum->lane[0], w[0]);
-        sum->lane[1] = step(sum->lane[1], w[1]);
-        sum->lane[2] = step(sum->lane[2], w[2]);
-        sum->lane[3] = step(sum->lane[3], w[3]);
-        p += sizeof(w);
-        len -= sizeof(w);
+    if (len >= sizeof(w)) {
+        apr_size_t whole = len - len % sizeof(w);
+
+        add_blocks(sum->lane, p, whole);
+        p += whole;
+        len -= whole;
     }
     while (len > 0) {
         apr_size_t n = len < 8 ? len : 8;

@@ -240,7 +240,7 @@ static apr_status_t shm_forget(idem_store_t *store, const idem_digest_t *id)
 
 leave:
     idem_shm_leave(shm, i);
-    return rv;
+    return rv == APR_SUCCESS ? idem_shm_sync_head(shm, part, unit) : rv;
 }
 
 /* A quarter of a shard: one answer cannot fill what others share. */

@@ -69,6 +69,17 @@ static idem_digest_t id_of(apr_uint64_t n)
     return id;
 }
 
+/* A server that has run for a day has had every page once. */
+static void touch(const idem_shm_segment_t *segment)
+{
+    volatile char *p = segment->base;
+    apr_size_t i;
+
+    for (i = 0; i < segment->size; i += 4096) {
+        p[i] = p[i];
+    }
+}
+
 static idem_store_t *open_store(apr_size_t size, const char *path,
                                 apr_pool_t *pool)
 {
@@ -82,6 +93,7 @@ static idem_store_t *open_store(apr_size_t size, const char *path,
     if (idem_shm_open(&segment, &detail, &how, pool) != APR_SUCCESS) {
         die(detail ? detail : "cannot open the store");
     }
+    touch(&segment);
     locks = apr_palloc(pool, segment.nshards * sizeof(*locks));
     for (i = 0; i < segment.nshards; i++) {
         if (apr_global_mutex_create(&locks[i], NULL, APR_LOCK_DEFAULT, pool)

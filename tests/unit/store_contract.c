@@ -343,6 +343,32 @@ static void full_store_refuses_and_keeps_what_runs(void **state)
     assert_whole(store, *state);
 }
 
+static void answer_takes_the_room_of_the_expired(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    char *data = apr_pcalloc(*state, 50000);
+    struct iovec vec = { data, 50000 };
+    idem_token_t running;
+    idem_blob_t record;
+    apr_uint32_t n = 1;
+    apr_pool_t *sub;
+    apr_status_t rv;
+
+    apr_pool_create(&sub, *state);
+    (void)claim_at(store, 1, 1, T0, &running, &record, *state);
+    do {
+        apr_pool_clear(sub);
+        rv = put(store, ++n, 500, T0, sub);
+    } while (rv == APR_SUCCESS && n < 1000000);
+    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec,
+                                       1, T0 + TTL - 1, TTL),
+                     APR_ENOSPC);
+    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec,
+                                       1, T0 + TTL, TTL),
+                     APR_SUCCESS);
+    assert_whole(store, *state);
+}
+
 static void host_cannot_take_more_than_its_quota(void **state)
 {
     idem_store_t *store = contract_store(*state);
@@ -455,6 +481,7 @@ const struct CMUnitTest contract_tests[] = {
     pool_test(bad_arguments_are_refused),
     pool_test(records_of_all_lengths_come_back),
     pool_test(full_store_refuses_and_keeps_what_runs),
+    pool_test(answer_takes_the_room_of_the_expired),
     pool_test(host_cannot_take_more_than_its_quota),
     pool_test(claim_of_the_dead_is_unknown),
     pool_test(race_has_one_winner),
