@@ -71,8 +71,7 @@ apr_status_t idem_store_commit(idem_store_t *store, const idem_token_t *token,
     return store->calls->commit(store, token, end, vec, nvec, now, ttl);
 }
 
-apr_status_t idem_store_release(idem_store_t *store,
-                                const idem_token_t *token)
+apr_status_t idem_store_release(idem_store_t *store, const idem_token_t *token)
 {
     if (!store || !token) {
         return APR_EINVAL;
@@ -80,8 +79,8 @@ apr_status_t idem_store_release(idem_store_t *store,
     return store->calls->release(store, token);
 }
 
-apr_status_t idem_store_abandon(idem_store_t *store,
-                                const idem_token_t *token, apr_time_t now)
+apr_status_t idem_store_abandon(idem_store_t *store, const idem_token_t *token,
+                                apr_time_t now)
 {
     if (!store || !token || !is_time(now)) {
         return APR_EINVAL;

@@ -10,13 +10,13 @@
 #include "idem_store_shm.h"
 
 #define IDEM_SHM_PAGE 4096u
-#define IDEM_SHM_UNIT 64u    /* bytes of a unit: a line of the cache */
-#define IDEM_SHM_HEAD 2u     /* units of a head */
-#define IDEM_SHM_LINK 8u     /* bytes of a link to the next extent */
+#define IDEM_SHM_UNIT 64u       /* bytes of a unit: a line of the cache */
+#define IDEM_SHM_HEAD 2u        /* units of a head */
+#define IDEM_SHM_LINK 8u        /* bytes of a link to the next extent */
 #define IDEM_SHM_RUN_MAX 65535u /* units of an extent, see extn */
-#define IDEM_SHM_ROWS 1024u  /* hosts that are told apart, per shard */
-#define IDEM_SHM_PROBES 8u   /* rows that a host may take */
-#define IDEM_SHM_OWNERS 8192u /* processes at once, dying ones included */
+#define IDEM_SHM_ROWS 1024u     /* hosts that are told apart, per shard */
+#define IDEM_SHM_PROBES 8u      /* rows that a host may take */
+#define IDEM_SHM_OWNERS 8192u   /* processes at once, dying ones included */
 #define IDEM_SHM_NONE 0xffffffffu
 
 /* A day: for records whose own time to live cannot be believed. */
@@ -145,8 +145,8 @@ void idem_shm_leave(const idem_shm_store_t *shm, apr_uint32_t i);
 int idem_shm_is_inside(void);
 apr_uint32_t idem_shm_shard_of(const idem_shm_store_t *shm,
                                const idem_digest_t *id);
-apr_status_t idem_shm_sync_range(const idem_shm_store_t *shm,
-                                 const void *from, apr_size_t len);
+apr_status_t idem_shm_sync_range(const idem_shm_store_t *shm, const void *from,
+                                 apr_size_t len);
 /** With sync=on: bring a head to the disk. Without the lock. */
 apr_status_t idem_shm_sync_head(const idem_shm_store_t *shm,
                                 const idem_shm_part_t *part,
@@ -162,9 +162,8 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
                             idem_token_t *token, idem_blob_t *record,
                             const idem_ask_t *ask, apr_pool_t *pool);
 apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
-                             idem_end_t end, const struct iovec *vec,
-                             int nvec, apr_time_t now,
-                             apr_interval_time_t ttl);
+                             idem_end_t end, const struct iovec *vec, int nvec,
+                             apr_time_t now, apr_interval_time_t ttl);
 apr_status_t idem_shm_release(idem_store_t *store, const idem_token_t *token);
 apr_status_t idem_shm_abandon(idem_store_t *store, const idem_token_t *token,
                               apr_time_t now);
@@ -204,9 +203,9 @@ typedef struct {
     apr_uint32_t unit;
     apr_uint32_t n;
     apr_size_t left;
-    apr_uint32_t at;   /* out: the extent */
-    apr_uint32_t atn;  /* out: its units */
-    char *data;        /* out: its bytes of the record */
+    apr_uint32_t at;  /* out: the extent */
+    apr_uint32_t atn; /* out: its units */
+    char *data;       /* out: its bytes of the record */
     apr_size_t len;
 } idem_shm_walk_t;
 
@@ -220,8 +219,7 @@ int idem_shm_walk_next(idem_shm_walk_t *walk, const idem_shm_part_t *part);
  */
 apr_uint32_t idem_shm_part_find_locked(const idem_shm_part_t *part,
                                        const idem_digest_t *id, int *broken);
-void idem_shm_part_link_locked(const idem_shm_part_t *part,
-                               apr_uint32_t unit);
+void idem_shm_part_link_locked(const idem_shm_part_t *part, apr_uint32_t unit);
 void idem_shm_part_unlink_locked(const idem_shm_part_t *part,
                                  apr_uint32_t unit);
 
@@ -234,8 +232,7 @@ int idem_shm_part_reserve_locked(const idem_shm_part_t *part,
 void idem_shm_part_drop_body_locked(const idem_shm_part_t *part,
                                     idem_shm_head_t *head);
 /** Free a record, its extents, its place in the index and the counters. */
-void idem_shm_part_free_locked(const idem_shm_part_t *part,
-                               apr_uint32_t unit);
+void idem_shm_part_free_locked(const idem_shm_part_t *part, apr_uint32_t unit);
 /** The row of the use table that a host is charged to. */
 apr_uint32_t idem_shm_part_row_locked(const idem_shm_part_t *part,
                                       apr_uint32_t host);
@@ -244,8 +241,7 @@ apr_uint32_t *idem_shm_part_count(const idem_shm_part_t *part,
                                   apr_uint32_t state);
 /** Change the state, last of all changes, and the counters. */
 void idem_shm_part_set_state_locked(const idem_shm_part_t *part,
-                                    idem_shm_head_t *head,
-                                    apr_uint32_t state);
+                                    idem_shm_head_t *head, apr_uint32_t state);
 /** An execution ended without a known result. */
 void idem_shm_part_set_unknown_locked(const idem_shm_part_t *part,
                                       idem_shm_head_t *head,

@@ -22,8 +22,8 @@ static int has_room(const idem_shm_part_t *part, apr_uint32_t row,
                     const idem_ask_t *ask)
 {
     apr_uint32_t keep = part->nunits / RESERVE_PART + IDEM_SHM_HEAD;
-    apr_uint64_t most
-        = (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota / 100;
+    apr_uint64_t most =
+        (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota / 100;
 
     if (part->shard->free_units < keep) {
         return 0;
@@ -167,9 +167,8 @@ static apr_status_t claim_locked(const idem_shm_store_t *shm,
  * original may change while it is read.
  * @return APR_SUCCESS; APR_EAGAIN if the record went away meanwhile;
  *         APR_EGENERAL if it is damaged */
-static apr_status_t copy_out(const idem_shm_part_t *part,
-                             const found_t *found, idem_blob_t *record,
-                             apr_pool_t *pool)
+static apr_status_t copy_out(const idem_shm_part_t *part, const found_t *found,
+                             idem_blob_t *record, apr_pool_t *pool)
 {
     const idem_shm_head_t *was = &found->head;
     const idem_shm_head_t *head = idem_shm_part_head(part, found->unit);
@@ -234,8 +233,8 @@ static apr_status_t spoil(const idem_shm_store_t *shm, apr_uint32_t i,
  * is read here may be anything by the time the lock is there. */
 static void warm(const idem_shm_part_t *part, const idem_digest_t *id)
 {
-    const apr_uint32_t *bucket
-        = &part->buckets[idem_shm_part_bucket(part, id)];
+    const apr_uint32_t *bucket =
+        &part->buckets[idem_shm_part_bucket(part, id)];
     apr_uint32_t ref = __atomic_load_n(bucket, __ATOMIC_RELAXED);
     const char *p;
     int i;
@@ -253,8 +252,8 @@ static void warm(const idem_shm_part_t *part, const idem_digest_t *id)
 static apr_status_t secure_claim(idem_shm_store_t *shm,
                                  const idem_token_t *token)
 {
-    apr_status_t rv
-        = idem_shm_sync_head(shm, &shm->parts[token->shard], token->place);
+    apr_status_t rv =
+        idem_shm_sync_head(shm, &shm->parts[token->shard], token->place);
 
     if (rv != APR_SUCCESS) {
         (void)idem_shm_release(&shm->base, token);
@@ -263,8 +262,8 @@ static apr_status_t secure_claim(idem_shm_store_t *shm,
 }
 
 apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
-                              idem_token_t *token, idem_blob_t *record,
-                              const idem_ask_t *ask, apr_pool_t *pool)
+                            idem_token_t *token, idem_blob_t *record,
+                            const idem_ask_t *ask, apr_pool_t *pool)
 {
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
     apr_uint32_t i = idem_shm_shard_of(shm, ask->id);

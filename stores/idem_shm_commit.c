@@ -80,8 +80,8 @@ leave:
 /* Pour the pieces into the extents. */
 static apr_status_t fill(const idem_shm_store_t *shm,
                          const idem_shm_part_t *part,
-                         const idem_shm_head_t *mine,
-                         const struct iovec *vec, int nvec)
+                         const idem_shm_head_t *mine, const struct iovec *vec,
+                         int nvec)
 {
     apr_size_t at = 0; /* in *vec */
     idem_shm_walk_t walk;
@@ -163,8 +163,8 @@ static apr_status_t publish(const idem_shm_store_t *shm,
 }
 
 static apr_status_t commit_unknown(const idem_shm_store_t *shm,
-                                   const idem_token_t *token,
-                                   apr_time_t now, apr_interval_time_t ttl,
+                                   const idem_token_t *token, apr_time_t now,
+                                   apr_interval_time_t ttl,
                                    apr_interval_time_t wait)
 {
     const idem_shm_part_t *part = part_of(shm, token);
@@ -190,9 +190,8 @@ static apr_status_t commit_unknown(const idem_shm_store_t *shm,
 }
 
 apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
-                             idem_end_t end, const struct iovec *vec,
-                             int nvec, apr_time_t now,
-                             apr_interval_time_t ttl)
+                             idem_end_t end, const struct iovec *vec, int nvec,
+                             apr_time_t now, apr_interval_time_t ttl)
 {
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
     const idem_shm_part_t *part = part_of(shm, token);

@@ -48,12 +48,12 @@ static apr_status_t judge_folders(const char *path, const char **detail,
                 return errno;
             }
         }
-        if (!S_ISDIR(st.st_mode)
-            || (st.st_uid != geteuid() && st.st_uid != 0)
+        if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0)
             || ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0
                 && (depth == 0 || (st.st_mode & S_ISVTX) == 0))) {
-            *detail = apr_psprintf(pool, "folder %s could be written by "
-                                         "somebody else",
+            *detail = apr_psprintf(pool,
+                                   "folder %s could be written by "
+                                   "somebody else",
                                    folder);
             return APR_EACCES;
         }
@@ -73,9 +73,10 @@ static apr_status_t judge_file(int fd, const char *path, const char **detail,
     }
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1
         || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        *detail = apr_psprintf(pool, "%s is not a file of the user that "
-                                     "starts the server, mode 0600, with one "
-                                     "name",
+        *detail = apr_psprintf(pool,
+                               "%s is not a file of the user that "
+                               "starts the server, mode 0600, with one "
+                               "name",
                                path);
         return APR_EACCES;
     }
@@ -172,9 +173,9 @@ static apr_status_t make_file(void **base, const char **detail,
         rv = idem_shm_header_init(*base, how);
     }
     if (rv != APR_SUCCESS) {
-        *detail = apr_psprintf(pool, "%s: no room for %" APR_SIZE_T_FMT
-                                     " bytes, or no memory",
-                               how->path, how->size);
+        *detail = apr_psprintf(
+            pool, "%s: no room for %" APR_SIZE_T_FMT " bytes, or no memory",
+            how->path, how->size);
         unlink(how->path);
         if (*base) {
             munmap(*base, how->size);
@@ -193,8 +194,8 @@ static apr_status_t move_aside(const char **detail, const char *why,
     int i;
 
     for (i = 0; i < 1000; i++) {
-        aside = apr_psprintf(pool, "%s.old.%" APR_TIME_T_FMT, how->path,
-                             sec + i);
+        aside =
+            apr_psprintf(pool, "%s.old.%" APR_TIME_T_FMT, how->path, sec + i);
         /* link() refuses a name that exists, which rename() would not. */
         if (link(how->path, aside) == 0) {
             if (unlink(how->path) != 0) {

@@ -160,8 +160,7 @@ apr_status_t idem_shm_header_init(void *base, const idem_shm_open_t *how)
     return APR_SUCCESS;
 }
 
-const char *idem_shm_header_judge(const void *base,
-                                  const idem_shm_open_t *how)
+const char *idem_shm_header_judge(const void *base, const idem_shm_open_t *how)
 {
     const header_t *header = base;
     const fixed_t *fixed = &header->fixed;
@@ -204,8 +203,9 @@ static void repair(void *base, int all, const char **detail,
         }
     }
     if (damaged > 0) {
-        *detail = apr_psprintf(pool, "%s: %u records were damaged; they are "
-                                     "lost or their outcome is unknown",
+        *detail = apr_psprintf(pool,
+                               "%s: %u records were damaged; they are "
+                               "lost or their outcome is unknown",
                                how->path ? how->path : "memory", damaged);
     }
 }
@@ -220,8 +220,7 @@ apr_status_t idem_shm_header_start(idem_shm_segment_t *segment,
 
     /* "clean" was written to memory. Did it reach the disk before a reboot,
      * that does not say that all the rest did. */
-    repair(segment->base, !same_boot || header->clean != 1, detail, how,
-           pool);
+    repair(segment->base, !same_boot || header->clean != 1, detail, how, pool);
     header->clean = 0;
     header->epoch = (header->epoch % 0xffffff) + 1;
     segment->epoch = header->epoch;

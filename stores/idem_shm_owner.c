@@ -57,12 +57,11 @@ static apr_uint64_t enter_row(idem_shm_owners_t *owners, apr_uint32_t epoch,
                               apr_uint32_t i)
 {
     idem_shm_owner_t *row = &owners->row[i];
-    apr_uint64_t seq
-        = __atomic_add_fetch(&owners->seq, 1, __ATOMIC_RELAXED);
+    apr_uint64_t seq = __atomic_add_fetch(&owners->seq, 1, __ATOMIC_RELAXED);
     apr_uint64_t id;
 
-    id = ((apr_uint64_t)(epoch & 0xffffff) << 40)
-         | ((seq & 0xffffff) << 16) | i;
+    id = ((apr_uint64_t)(epoch & 0xffffff) << 40) | ((seq & 0xffffff) << 16)
+         | i;
     row->pid = (apr_uint32_t)getpid();
     row->start = start_of(row->pid);
     __atomic_store_n(&row->id, id, __ATOMIC_RELEASE);

@@ -101,12 +101,11 @@ apr_uint32_t idem_shm_part_find_locked(const idem_shm_part_t *part,
     return IDEM_SHM_NONE;
 }
 
-void idem_shm_part_link_locked(const idem_shm_part_t *part,
-                               apr_uint32_t unit)
+void idem_shm_part_link_locked(const idem_shm_part_t *part, apr_uint32_t unit)
 {
     idem_shm_head_t *head = idem_shm_part_head(part, unit);
-    apr_uint32_t *bucket
-        = &part->buckets[idem_shm_part_bucket(part, &head->id)];
+    apr_uint32_t *bucket =
+        &part->buckets[idem_shm_part_bucket(part, &head->id)];
 
     head->next = *bucket;
     *bucket = unit + 1;
@@ -152,8 +151,7 @@ int idem_shm_walk_next(idem_shm_walk_t *walk, const idem_shm_part_t *part)
         return 0;
     }
     if (walk->n == 0 || walk->n > IDEM_SHM_RUN_MAX
-        || walk->unit >= part->nunits
-        || walk->n > part->nunits - walk->unit) {
+        || walk->unit >= part->nunits || walk->n > part->nunits - walk->unit) {
         return -1;
     }
     walk->at = walk->unit;
@@ -274,9 +272,9 @@ static void mark(const idem_shm_part_t *part, apr_uint32_t unit,
 
 /* Where the reservation has got to. */
 typedef struct {
-    apr_uint32_t at;    /* look here next */
-    apr_uint32_t to;    /* end of this round */
-    apr_uint32_t tail;  /* extent that waits for its link, or NONE */
+    apr_uint32_t at;   /* look here next */
+    apr_uint32_t to;   /* end of this round */
+    apr_uint32_t tail; /* extent that waits for its link, or NONE */
     apr_size_t left;
 } reserve_t;
 
@@ -401,8 +399,7 @@ apr_uint32_t *idem_shm_part_count(const idem_shm_part_t *part,
 }
 
 void idem_shm_part_set_state_locked(const idem_shm_part_t *part,
-                                    idem_shm_head_t *head,
-                                    apr_uint32_t state)
+                                    idem_shm_head_t *head, apr_uint32_t state)
 {
     apr_uint32_t *was = idem_shm_part_count(part, head->state);
     apr_uint32_t *is = idem_shm_part_count(part, state);
@@ -419,8 +416,7 @@ void idem_shm_part_set_state_locked(const idem_shm_part_t *part,
     __atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
-void idem_shm_part_free_locked(const idem_shm_part_t *part,
-                               apr_uint32_t unit)
+void idem_shm_part_free_locked(const idem_shm_part_t *part, apr_uint32_t unit)
 {
     idem_shm_head_t *head = idem_shm_part_head(part, unit);
     int linked = head->state != IDEM_SHM_DETACHED;
@@ -437,9 +433,9 @@ void idem_shm_part_free_locked(const idem_shm_part_t *part,
 
 apr_interval_time_t idem_shm_part_ttl(const idem_shm_head_t *head)
 {
-    apr_interval_time_t ttl
-        = (apr_interval_time_t)((apr_uint64_t)head->expires
-                                - (apr_uint64_t)head->created);
+    apr_interval_time_t ttl =
+        (apr_interval_time_t)((apr_uint64_t)head->expires
+                              - (apr_uint64_t)head->created);
 
     return ttl > 0 && ttl <= IDEM_SHM_TTL_MAX ? ttl : IDEM_SHM_TTL_FALLBACK;
 }

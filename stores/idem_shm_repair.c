@@ -250,8 +250,7 @@ apr_uint32_t idem_shm_repair_locked(const idem_shm_part_t *part, int dead,
 /* ------------------------------------------------------------------ check */
 
 static const char *check_body(const idem_shm_part_t *part,
-                              const idem_shm_head_t *head,
-                              apr_uint32_t *units)
+                              const idem_shm_head_t *head, apr_uint32_t *units)
 {
     idem_shm_walk_t walk;
     idem_shm_sum_t sum;

@@ -77,7 +77,7 @@ int idem_shm_is_inside(void)
 /* ---------------------------------------------------------------- the lock */
 
 apr_status_t idem_shm_enter(const idem_shm_store_t *shm, apr_uint32_t i,
-                          apr_interval_time_t wait)
+                            apr_interval_time_t wait)
 {
     const idem_shm_part_t *part = &shm->parts[i];
     apr_status_t rv;
@@ -120,7 +120,7 @@ apr_uint32_t idem_shm_shard_of(const idem_shm_store_t *shm,
 /* ------------------------------------------------------------------- disk */
 
 apr_status_t idem_shm_sync_range(const idem_shm_store_t *shm, const void *from,
-                               apr_size_t len)
+                                 apr_size_t len)
 {
     char *base = shm->segment.base;
     apr_size_t at = (apr_size_t)((const char *)from - base);
@@ -133,13 +133,13 @@ apr_status_t idem_shm_sync_range(const idem_shm_store_t *shm, const void *from,
 
 /* The head and its byte of the map; the index can be made anew. */
 apr_status_t idem_shm_sync_head(const idem_shm_store_t *shm,
-                              const idem_shm_part_t *part, apr_uint32_t unit)
+                                const idem_shm_part_t *part, apr_uint32_t unit)
 {
     apr_status_t rv = APR_SUCCESS;
 
     if (shm->segment.sync) {
         rv = idem_shm_sync_range(shm, idem_shm_part_head(part, unit),
-                        sizeof(idem_shm_head_t));
+                                 sizeof(idem_shm_head_t));
     }
     if (shm->segment.sync && rv == APR_SUCCESS) {
         rv = idem_shm_sync_range(shm, part->map + unit, IDEM_SHM_HEAD);
@@ -149,8 +149,7 @@ apr_status_t idem_shm_sync_head(const idem_shm_store_t *shm,
 
 /* ------------------------------------------------------------------ purge */
 
-int idem_shm_is_alive(const idem_shm_store_t *shm,
-                      const idem_shm_head_t *head)
+int idem_shm_is_alive(const idem_shm_store_t *shm, const idem_shm_head_t *head)
 {
     return idem_shm_owner_is_alive(shm->owners, shm->segment.epoch,
                                    head->is.owner);
@@ -262,8 +261,8 @@ static void shm_usage(idem_store_t *store, idem_usage_t *usage)
         const idem_shm_shard_t *shard = part->shard;
 
         usage->size += (apr_uint64_t)part->nunits * IDEM_SHM_UNIT;
-        usage->used += (apr_uint64_t)(part->nunits - shard->free_units)
-                       * IDEM_SHM_UNIT;
+        usage->used +=
+            (apr_uint64_t)(part->nunits - shard->free_units) * IDEM_SHM_UNIT;
         usage->executing += shard->executing;
         usage->done += shard->done;
         usage->not_retained += shard->not_retained;
@@ -300,9 +299,9 @@ static const char *shm_check(idem_store_t *store, apr_pool_t *pool)
 /* ----------------------------------------------------------------- attach */
 
 static const idem_store_calls_t calls = {
-    idem_shm_claim,   idem_shm_commit, idem_shm_release, idem_shm_abandon,
-    shm_forget,       shm_purge,       shm_record_max,   shm_usage,
-    shm_check,
+    idem_shm_claim,   idem_shm_commit, idem_shm_release,
+    idem_shm_abandon, shm_forget,      shm_purge,
+    shm_record_max,   shm_usage,       shm_check,
 };
 
 apr_status_t idem_store_shm_attach(idem_store_t **store,

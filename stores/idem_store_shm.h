@@ -17,9 +17,9 @@
 
 /** An open segment. Plain data: no pointer into code or pools. */
 typedef struct {
-    void *base;           /* the mapping, shared with all children */
-    apr_size_t size;      /* its bytes */
-    void *owners;         /* the owner table: memory of this server only */
+    void *base;      /* the mapping, shared with all children */
+    apr_size_t size; /* its bytes */
+    void *owners;    /* the owner table: memory of this server only */
     apr_size_t owners_size;
     int lock_fd;          /* held while a server uses the file; -1: memory */
     apr_uint32_t nshards; /* how many locks attach() wants */
@@ -30,8 +30,8 @@ typedef struct {
 
 /** How to open one. */
 typedef struct {
-    const char *path;         /* the file, or NULL for memory only */
-    apr_size_t size;          /* bytes, >= IDEM_SHM_SIZE_MIN */
+    const char *path; /* the file, or NULL for memory only */
+    apr_size_t size;  /* bytes, >= IDEM_SHM_SIZE_MIN */
     int sync;
     apr_time_t wall;          /* the wall clock now */
     apr_interval_time_t wait; /* how long to wait for another server */

@@ -200,8 +200,8 @@ static double time_two(idem_store_t *store, apr_uint64_t count,
             __atomic_add_fetch(&start->ready, 1, __ATOMIC_ACQ_REL);
             while (!__atomic_load_n(&start->go, __ATOMIC_ACQUIRE)) {
             }
-            start->ns[i] = time_lookups(store, count,
-                                        (apr_uint64_t)(i + 1) << 40, pool);
+            start->ns[i] =
+                time_lookups(store, count, (apr_uint64_t)(i + 1) << 40, pool);
             _exit(0);
         }
     }

@@ -20,8 +20,7 @@ idem_digest_t digest(apr_uint32_t n)
 
 apr_status_t ask_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
                     int rerun, apr_time_t now, idem_claim_t *claim,
-                    idem_token_t *token, idem_blob_t *record,
-                    apr_pool_t *pool)
+                    idem_token_t *token, idem_blob_t *record, apr_pool_t *pool)
 {
     idem_digest_t id = digest(n);
     idem_digest_t print = digest(~p);
@@ -31,14 +30,13 @@ apr_status_t ask_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
 }
 
 idem_claim_t claim_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
-                      apr_time_t now, idem_token_t *token,
-                      idem_blob_t *record, apr_pool_t *pool)
+                      apr_time_t now, idem_token_t *token, idem_blob_t *record,
+                      apr_pool_t *pool)
 {
     idem_claim_t claim = IDEM_CLAIM_NEW;
 
-    assert_int_equal(
-        ask_at(store, n, p, 0, now, &claim, token, record, pool),
-        APR_SUCCESS);
+    assert_int_equal(ask_at(store, n, p, 0, now, &claim, token, record, pool),
+                     APR_SUCCESS);
     return claim;
 }
 

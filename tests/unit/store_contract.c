@@ -109,7 +109,7 @@ static void abandoned_key_is_unknown_until_rerun(void **state)
 static void other_ends_are_kept_apart(void **state)
 {
     idem_store_t *store = contract_store(*state);
-    struct iovec vec = { (void *)(uintptr_t)"head", 4 };
+    struct iovec vec = { (void *)(uintptr_t) "head", 4 };
     idem_token_t token;
     idem_blob_t record;
     idem_usage_t usage;
@@ -360,11 +360,11 @@ static void answer_takes_the_room_of_the_expired(void **state)
         apr_pool_clear(sub);
         rv = put(store, ++n, 500, T0, sub);
     } while (rv == APR_SUCCESS && n < 1000000);
-    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec,
-                                       1, T0 + TTL - 1, TTL),
+    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec, 1,
+                                       T0 + TTL - 1, TTL),
                      APR_ENOSPC);
-    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec,
-                                       1, T0 + TTL, TTL),
+    assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec, 1,
+                                       T0 + TTL, TTL),
                      APR_SUCCESS);
     assert_whole(store, *state);
 }
@@ -383,9 +383,9 @@ static void host_cannot_take_more_than_its_quota(void **state)
     assert_int_equal(rv, APR_ENOSPC);
     assert_int_equal(try_claim(store, n, 43, 1, T0, &claim, &token, *state),
                      APR_SUCCESS);
-    assert_int_equal(try_claim(store, n + 1, 42, 0, T0, &claim, &token,
-                               *state),
-                     APR_SUCCESS);
+    assert_int_equal(
+        try_claim(store, n + 1, 42, 0, T0, &claim, &token, *state),
+        APR_SUCCESS);
     assert_whole(store, *state);
 }
 
@@ -487,5 +487,5 @@ const struct CMUnitTest contract_tests[] = {
     pool_test(race_has_one_winner),
 };
 
-const size_t contract_ntests
-    = sizeof(contract_tests) / sizeof(contract_tests[0]);
+const size_t contract_ntests =
+    sizeof(contract_tests) / sizeof(contract_tests[0]);

@@ -31,8 +31,8 @@ apr_status_t ask_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
                     apr_pool_t *pool);
 /** The same; it must succeed. */
 idem_claim_t claim_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
-                      apr_time_t now, idem_token_t *token,
-                      idem_blob_t *record, apr_pool_t *pool);
+                      apr_time_t now, idem_token_t *token, idem_blob_t *record,
+                      apr_pool_t *pool);
 apr_status_t try_claim(idem_store_t *store, apr_uint32_t n, apr_uint32_t host,
                        int quota, apr_time_t now, idem_claim_t *claim,
                        idem_token_t *token, apr_pool_t *pool);

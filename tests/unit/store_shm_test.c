@@ -15,15 +15,15 @@
 
 idem_store_t *attach(const idem_shm_segment_t *segment, apr_pool_t *pool)
 {
-    apr_global_mutex_t **locks
-        = apr_palloc(pool, segment->nshards * sizeof(*locks));
+    apr_global_mutex_t **locks =
+        apr_palloc(pool, segment->nshards * sizeof(*locks));
     idem_store_t *store;
     apr_uint32_t i;
 
     for (i = 0; i < segment->nshards; i++) {
-        assert_int_equal(apr_global_mutex_create(&locks[i], NULL,
-                                                 APR_LOCK_DEFAULT, pool),
-                         APR_SUCCESS);
+        assert_int_equal(
+            apr_global_mutex_create(&locks[i], NULL, APR_LOCK_DEFAULT, pool),
+            APR_SUCCESS);
     }
     assert_int_equal(idem_store_shm_attach(&store, segment, locks, pool),
                      APR_SUCCESS);
@@ -43,8 +43,7 @@ idem_store_t *store_of(apr_size_t size, apr_pool_t *pool)
     idem_shm_open_t how = { NULL, size, 0, T0, 0 };
     const char *detail;
 
-    assert_int_equal(idem_shm_open(segment, &detail, &how, pool),
-                     APR_SUCCESS);
+    assert_int_equal(idem_shm_open(segment, &detail, &how, pool), APR_SUCCESS);
     assert_null(detail);
     apr_pool_cleanup_register(pool, segment, close_segment,
                               apr_pool_cleanup_null);
@@ -60,8 +59,8 @@ idem_shm_head_t *head_of(idem_store_t *store, apr_uint32_t n)
 {
     idem_digest_t id = digest(n);
     int broken = 0;
-    apr_uint32_t unit
-        = idem_shm_part_find_locked(part_of(store, 0), &id, &broken);
+    apr_uint32_t unit =
+        idem_shm_part_find_locked(part_of(store, 0), &id, &broken);
 
     assert_int_not_equal(unit, IDEM_SHM_NONE);
     return idem_shm_part_head(part_of(store, 0), unit);
@@ -111,9 +110,8 @@ place_t *place_of(apr_pool_t *pool)
     return place;
 }
 
-apr_status_t open_at(const place_t *place, apr_size_t size,
-                     apr_time_t wall, idem_shm_segment_t *segment,
-                     const char **detail)
+apr_status_t open_at(const place_t *place, apr_size_t size, apr_time_t wall,
+                     idem_shm_segment_t *segment, const char **detail)
 {
     idem_shm_open_t how = { place->path, size, 0, wall, 0 };
 
@@ -163,8 +161,7 @@ void fill_and_die(const place_t *place, int sync)
     assert_true(WIFSIGNALED(status));
 }
 
-void write_file(const place_t *place, const char *data,
-                apr_size_t len)
+void write_file(const place_t *place, const char *data, apr_size_t len)
 {
     int fd = open(place->path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
 

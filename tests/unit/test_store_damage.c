@@ -79,8 +79,7 @@ static void of_two_records_with_one_id_the_later_stays(void **state)
         n += 1 - (apr_uint32_t)later;
         /* The print tells which of the two it is. */
         assert_int_equal(
-            claim_at(store, n, later ? n + 1 : n, T0, &token, &record,
-                     *state),
+            claim_at(store, n, later ? n + 1 : n, T0, &token, &record, *state),
             IDEM_CLAIM_DONE);
     }
 }
@@ -140,8 +139,7 @@ static int judge(const place_t *place, int whole, apr_pool_t *pool)
     apr_uint32_t n;
     int good = 0;
 
-    assert_int_equal(open_at(place, SIZE, T0, &segment, &detail),
-                     APR_SUCCESS);
+    assert_int_equal(open_at(place, SIZE, T0, &segment, &detail), APR_SUCCESS);
     store = attach(&segment, pool);
     if (whole) {
         assert_whole(store, pool);
@@ -149,8 +147,7 @@ static int judge(const place_t *place, int whole, apr_pool_t *pool)
     for (n = 1; n <= RECORDS + 1; n++) {
         idem_token_t token;
         idem_blob_t record;
-        idem_claim_t claim
-            = claim_at(store, n, n, T0, &token, &record, pool);
+        idem_claim_t claim = claim_at(store, n, n, T0, &token, &record, pool);
 
         if (claim == IDEM_CLAIM_DONE) {
             assert_int_equal(record.len, n * 30);

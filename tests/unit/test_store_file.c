@@ -166,8 +166,7 @@ static void file_in_use_is_busy(void **state)
     open_well(place, &segment);
     assert_int_equal(open_at(place, SIZE, T0, &second, &detail), APR_EBUSY);
     assert_non_null(strstr(detail, "in use"));
-    assert_int_equal(idem_shm_open(&second, &detail, &how, *state),
-                     APR_EBUSY);
+    assert_int_equal(idem_shm_open(&second, &detail, &how, *state), APR_EBUSY);
     idem_shm_close(&segment);
     open_well(place, &second);
     idem_shm_close(&second);
@@ -187,8 +186,7 @@ static void refuse(const place_t *place)
     idem_shm_segment_t segment;
     const char *detail;
 
-    assert_int_equal(open_at(place, SIZE, T0, &segment, &detail),
-                     APR_EACCES);
+    assert_int_equal(open_at(place, SIZE, T0, &segment, &detail), APR_EACCES);
     assert_non_null(detail);
     assert_null(segment.base);
     assert_int_equal(segment.lock_fd, -1);

@@ -12,8 +12,8 @@
 
 static void parts_of_the_segment_do_not_overlap(void **state)
 {
-    static const apr_size_t sizes[]
-        = { SIZE, SIZE + 12345, 16u << 20, 64u << 20, (64u << 20) - 1 };
+    static const apr_size_t sizes[] = { SIZE, SIZE + 12345, 16u << 20,
+                                        64u << 20, (64u << 20) - 1 };
     size_t s;
 
     (void)state;
@@ -63,8 +63,7 @@ static void ids_in_one_bucket_are_compared_whole(void **state)
             assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
         }
         else {
-            assert_int_equal(commit_text(store, &token, "x", T0),
-                             APR_SUCCESS);
+            assert_int_equal(commit_text(store, &token, "x", T0), APR_SUCCESS);
         }
     }
     for (i = 0; i < 200; i++) {
@@ -72,8 +71,7 @@ static void ids_in_one_bucket_are_compared_whole(void **state)
         assert_int_equal(
             idem_store_claim(store, &claim, &token, &record, &ask, *state),
             APR_SUCCESS);
-        assert_int_equal(claim,
-                         i % 3 == 0 ? IDEM_CLAIM_NEW : IDEM_CLAIM_DONE);
+        assert_int_equal(claim, i % 3 == 0 ? IDEM_CLAIM_NEW : IDEM_CLAIM_DONE);
     }
     assert_whole(store, *state);
 }
@@ -205,8 +203,8 @@ static void die_inside(idem_store_t *store, void (*f)(idem_shm_part_t *))
     assert_true(pid >= 0);
     if (pid == 0) {
         contract_child(store);
-        if (idem_shm_enter((idem_shm_store_t *)store, 0,
-                           IDEM_SHM_LOCK_WAIT) == APR_SUCCESS) {
+        if (idem_shm_enter((idem_shm_store_t *)store, 0, IDEM_SHM_LOCK_WAIT)
+            == APR_SUCCESS) {
             f(part_of(store, 0));
             kill(getpid(), SIGKILL);
         }
@@ -256,9 +254,9 @@ static void wild_counters(idem_shm_part_t *part)
 
 static void death_inside_is_repaired(void **state)
 {
-    static void (*const deaths[])(idem_shm_part_t *)
-        = { half_a_claim, half_a_release, half_a_link, half_a_reservation,
-            wild_counters };
+    static void (*const deaths[])(
+        idem_shm_part_t *) = { half_a_claim, half_a_release, half_a_link,
+                               half_a_reservation, wild_counters };
     idem_store_t *store = contract_store(*state);
     idem_token_t running;
     idem_token_t token;
@@ -273,8 +271,7 @@ static void death_inside_is_repaired(void **state)
             idem_digest_t id = digest(n);
 
             (void)idem_store_forget(store, &id);
-            assert_int_equal(put(store, n, n * 100, T0, *state),
-                             APR_SUCCESS);
+            assert_int_equal(put(store, n, n * 100, T0, *state), APR_SUCCESS);
         }
         die_inside(store, deaths[i]);
         for (n = 1; n < 20; n++) {
@@ -393,8 +390,7 @@ static void owner_rows_are_used_again(void **state)
         idem_shm_owner_is_alive(shm->owners, shm->segment.epoch, first));
     id = idem_shm_owner_enter(shm->owners, shm->segment.epoch);
     assert_true(id != 0 && id != first);
-    assert_true(
-        idem_shm_owner_is_alive(shm->owners, shm->segment.epoch, id));
+    assert_true(idem_shm_owner_is_alive(shm->owners, shm->segment.epoch, id));
     assert_false(
         idem_shm_owner_is_alive(shm->owners, shm->segment.epoch + 1, id));
 }

@@ -68,8 +68,8 @@ static void work(idem_store_t *store, board_t *board)
         _exit(3);
     }
     for (;;) {
-        apr_uint32_t n
-            = __atomic_fetch_add(&board->next, 1, __ATOMIC_RELAXED) / 2;
+        apr_uint32_t n =
+            __atomic_fetch_add(&board->next, 1, __ATOMIC_RELAXED) / 2;
         idem_token_t token;
         idem_blob_t record;
         idem_claim_t claim;
@@ -117,8 +117,7 @@ static void stop(idem_store_t *store, pid_t pid)
     idem_store_shm_child_died(store, pid);
 }
 
-static void judge(idem_store_t *store, const board_t *board,
-                  apr_pool_t *pool)
+static void judge(idem_store_t *store, const board_t *board, apr_pool_t *pool)
 {
     apr_uint32_t last = board->next / 2 < IDS ? board->next / 2 : IDS;
     apr_uint32_t n;
@@ -127,8 +126,7 @@ static void judge(idem_store_t *store, const board_t *board,
     for (n = 0; n < last; n++) {
         idem_token_t token;
         idem_blob_t record;
-        idem_claim_t claim
-            = claim_at(store, n, n, T0, &token, &record, pool);
+        idem_claim_t claim = claim_at(store, n, n, T0, &token, &record, pool);
 
         assert_true(board->ran[n] <= 1);
         if (board->done[n]) {
