@@ -74,6 +74,7 @@ static apr_status_t claim(idem_ctx_t *ctx, request_rec *r,
     ask.id = &ctx->id;
     ask.print = &ctx->print;
     ask.host = ctx->srv->host_sum;
+    ask.quota = ctx->srv->quota > 0 ? ctx->srv->quota : 0;
     ask.rerun_unknown = ctx->conf->rerun_unknown;
     ask.now = idem_server_now();
     ask.ttl = ctx->conf->ttl;
@@ -81,7 +82,8 @@ static apr_status_t claim(idem_ctx_t *ctx, request_rec *r,
                           ctx->pool);
     if (APR_STATUS_IS_ENOSPC(rv)) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "IDEM0011: the store is full: no room for key %s",
+                      "IDEM0011: no room for key %s: the store is full, "
+                      "or the virtual host's quota",
                       idem_ctx_short_id(ctx));
     }
     else if (rv != APR_SUCCESS) {
@@ -279,7 +281,7 @@ module AP_MODULE_DECLARE_DATA idempotency_module = {
     idem_config_create_dir,
     idem_config_merge_dir,
     idem_config_create_srv,
-    NULL,
+    idem_config_merge_srv,
     idem_config_cmds,
     register_hooks,
     0,

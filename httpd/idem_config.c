@@ -27,8 +27,21 @@ void idem_config_reset(void)
 
 void *idem_config_create_srv(apr_pool_t *pool, server_rec *s)
 {
+    idem_srv_conf_t *srv = apr_pcalloc(pool, sizeof(*srv));
+
     (void)s;
-    return apr_pcalloc(pool, sizeof(idem_srv_conf_t));
+    srv->quota = UNSET;
+    return srv;
+}
+
+void *idem_config_merge_srv(apr_pool_t *pool, void *vbase, void *vadd)
+{
+    const idem_srv_conf_t *base = vbase;
+    const idem_srv_conf_t *add = vadd;
+    idem_srv_conf_t *srv = apr_pcalloc(pool, sizeof(*srv));
+
+    srv->quota = add->quota != UNSET ? add->quota : base->quota;
+    return srv;
 }
 
 void *idem_config_create_dir(apr_pool_t *pool, char *dir)
@@ -299,6 +312,28 @@ static const char *set_body_max(cmd_parms *cmd, void *mconfig,
     if (!parse_size(arg, &conf->body_max)) {
         return bad(cmd, arg, "is not a size", "10M, or 0 for no limit");
     }
+    return NULL;
+}
+
+static const char *set_quota(cmd_parms *cmd, void *mconfig, const char *arg)
+{
+    idem_srv_conf_t *srv = ap_get_module_config(cmd->server->module_config,
+                                                &idempotency_module);
+    apr_size_t len = strlen(arg);
+    apr_off_t percent;
+
+    (void)mconfig;
+    if (!ap_cstr_casecmp(arg, "none")) {
+        srv->quota = 0;
+        return NULL;
+    }
+    if (len > 0 && arg[len - 1] == '%') {
+        arg = apr_pstrmemdup(cmd->pool, arg, len - 1);
+    }
+    if (!parse_size(arg, &percent) || percent < 1 || percent > 100) {
+        return bad(cmd, arg, "is not a number from 1 to 100", "25, or none");
+    }
+    srv->quota = (int)percent;
     return NULL;
 }
 
@@ -618,6 +653,8 @@ static const char *set_store(cmd_parms *cmd, void *mconfig, int argc,
 const command_rec idem_config_cmds[] = {
     AP_INIT_TAKE_ARGV("IdempotencyStore", set_store, NULL, RSRC_CONF,
                       "where records are kept; default shm size=64M"),
+    AP_INIT_TAKE1("IdempotencyQuota", set_quota, NULL, RSRC_CONF,
+                  "percent of the store for a virtual host; default none"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
     AP_INIT_TAKE1("IdempotencyMaxResponse", set_response_max, NULL,

@@ -79,6 +79,7 @@ typedef struct {
 typedef struct {
     const char *host;      /* stable name of the virtual host */
     apr_uint32_t host_sum; /* a digest of it */
+    int quota;             /* percent of the store; 0: no limit */
 } idem_srv_conf_t;
 
 /** Server-wide, reset at each reading of the configuration. */
@@ -97,6 +98,7 @@ void idem_config_reset(void);
 void *idem_config_create_dir(apr_pool_t *pool, char *dir);
 void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add);
 void *idem_config_create_srv(apr_pool_t *pool, server_rec *s);
+void *idem_config_merge_srv(apr_pool_t *pool, void *base, void *add);
 
 /** The directory's settings with every default filled in. */
 const idem_dir_conf_t *idem_config_get(request_rec *r);

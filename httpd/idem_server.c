@@ -24,6 +24,8 @@
 #define STORE_WAIT apr_time_from_sec(10)
 #define PURGE_INTERVAL apr_time_from_msec(500)
 #define SHARDS_MAX 64
+#define FILL_PERCENT 80 /* of the store in use: warn, once a minute */
+#define FILL_INTERVAL apr_time_from_sec(60)
 #define PATH_LEN 4096
 
 idem_store_t *idem_server_store;
@@ -220,12 +222,32 @@ static apr_status_t close_at_exit(void *data)
     return APR_SUCCESS;
 }
 
+/* Before requests are refused, and again as long as it lasts. */
+static void warn_fill(server_rec *s, apr_time_t now)
+{
+    static apr_time_t last;
+    idem_usage_t usage;
+
+    if (last != 0 && now - last < FILL_INTERVAL) {
+        return;
+    }
+    idem_store_usage(idem_server_store, &usage);
+    if (usage.size > 0 && usage.used >= usage.size / 100 * FILL_PERCENT) {
+        last = now;
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "IDEM0025: the store is %d%% full; when it has no room "
+                     "new keys are refused. Raise size= of IdempotencyStore "
+                     "or lower IdempotencyTTL",
+                     (int)(usage.used / (usage.size / 100)));
+    }
+}
+
 static apr_status_t purge_step(int state, void *data, apr_pool_t *pool)
 {
-    (void)data;
     (void)pool;
     if (state == AP_WATCHDOG_STATE_RUNNING && idem_server_store) {
         idem_store_purge(idem_server_store, idem_server_now());
+        warn_fill(data, idem_server_now());
     }
     return APR_SUCCESS;
 }
