@@ -29,20 +29,27 @@ def is_released(api, path, status, **more):
     assert api.n + api.runs == 2
 
 
+def sent_by_php(status, mpm):
+    """httpd writes 500 where mod_php set a status that it has no name for."""
+    return 500 if mpm == "prefork" and status in (425, 599) else status
+
+
 @pytest.mark.parametrize("status", KEPT)
-def test_kept(api, status):
+def test_kept(api, mpm, status):
     """O-01, O-02, O-05, case 48 (a)"""
     is_kept(api.fresh(), "/st/%d" % status, status)
     is_kept(api.fresh(), "/cgi/c?status=%d" % status, status)
-    is_kept(api.fresh(), "/php/c.php?status=%d" % status, status)
+    is_kept(api.fresh(), "/php/c.php?status=%d" % status,
+            sent_by_php(status, mpm))
 
 
 @pytest.mark.parametrize("status", RELEASED)
-def test_released(api, status):
+def test_released(api, mpm, status):
     """O-03, O-04, case 48 (a)"""
     is_released(api.fresh(), "/st/%d" % status, status)
     is_released(api.fresh(), "/cgi/c?status=%d" % status, status)
-    is_released(api.fresh(), "/php/c.php?status=%d" % status, status)
+    is_released(api.fresh(), "/php/c.php?status=%d" % status,
+                sent_by_php(status, mpm))
 
 
 def test_release_list_is_configurable(site):
@@ -197,11 +204,14 @@ def test_tunnels_are_not_recorded(site):
                                 b"\r\nding")
     data = api.raw("POST", "=/tun/%s/raw", '"up"',
                    fields=[("Upgrade", "bell"), ("Connection", "Upgrade")])
-    for _ in range(2):
+    for number in (1, 2):
         with api.conn() as conn:
             answer = conn.send(data).answer()
             assert answer.status == 101 and not answer.marked
-            assert conn.take(4) == b"ding"
+            assert conn.take(4) == b"ding" and conn.at_end()
+        # The key is free when the tunnel has ended, in the log's eyes too.
+        words = api.server.results(api.tag, number)
+        assert words == ["released"] * number
     assert api.n == 2
 
 

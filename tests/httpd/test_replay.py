@@ -411,7 +411,7 @@ def test_any_bytes(api, body):
 
 def test_three_megabytes(site):
     """case 45"""
-    api = site(location="IdempotencyMaxResponse 4M",
+    api = site(location="IdempotencyMaxResponse 3500K",
                store="shm size=1G path=none")
     for path in ("/big/3000000", "/cgi/c?status=200&bytes=3000000",
                  "/php/c.php?status=200&bytes=3000000"):
