@@ -247,15 +247,17 @@ static void settle(idem_ctx_t *ctx, request_rec *r)
  * that is what a retry asks for. */
 static void forget_abort(idem_ctx_t *ctx, conn_rec *c)
 {
+    /* Only what the handler could see before this call makes it give up. */
+    ctx->seen.client_gone = c->aborted != 0;
     if (c->aborted) {
-        ctx->seen.client_gone = 1;
+        ctx->client_gone = 1;
         c->aborted = 0;
     }
 }
 
 static void remember_abort(const idem_ctx_t *ctx, conn_rec *c)
 {
-    if (ctx->seen.client_gone) {
+    if (ctx->client_gone) {
         c->aborted = 1;
     }
 }

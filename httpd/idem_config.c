@@ -342,6 +342,7 @@ static const char *add_method(cmd_parms *cmd, void *mconfig, const char *arg)
     static const char *const safe[]
         = { "GET", "HEAD", "OPTIONS", "TRACE", "CONNECT" };
     idem_dir_conf_t *conf = mconfig;
+    const char *known;
     apr_size_t i;
 
     for (i = 0; i < sizeof(safe) / sizeof(*safe); i++) {
@@ -350,8 +351,8 @@ static const char *add_method(cmd_parms *cmd, void *mconfig, const char *arg)
                                  "something", "POST PATCH");
         }
     }
-    if (!is_token(arg) || strcmp(arg, ap_method_name_of(cmd->pool,
-                                 ap_method_number_of(arg))) != 0) {
+    known = ap_method_name_of(cmd->pool, ap_method_number_of(arg));
+    if (!known || strcmp(arg, known) != 0) {
         return bad(cmd, arg, "is not the name of a method", "POST or PUT");
     }
     if (!conf->methods) {

@@ -161,6 +161,7 @@ typedef struct {
     ap_filter_t *active;     /* the only valid recorder */
     apr_bucket_brigade *answer;
     idem_seen_t seen;
+    int client_gone;         /* at any time: told again before sending */
     idem_path_t path;
     apr_table_t *base_out;   /* both tables as they were at the claim */
     apr_table_t *base_err;

@@ -279,7 +279,10 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
         const char *p;
         apr_uint32_t hash = 2166136261u; /* FNV-1a: only tells hosts apart */
 
+        /* A host without a directive of ours shares the main server's. */
         srv = ap_get_module_config(s->module_config, &idempotency_module);
+        srv = apr_pmemdup(pconf, srv, sizeof(*srv));
+        ap_set_module_config(s->module_config, &idempotency_module, srv);
         srv->host = apr_psprintf(
             pconf, "%s:%u %s:%u",
             s->server_hostname ? s->server_hostname : "", s->port,
