@@ -162,3 +162,13 @@ def test_bad_chunks_are_not_run(api):
     assert answer.status == 400
     assert api.n == 0
     assert api.post("/orders", '"bad-chunk"', b"x").status == 201
+
+
+def test_slow_body_is_not_run(site):
+    """rule 26: mod_reqtimeout guards the reading of the body"""
+    api = site(conf="RequestReadTimeout body=1")
+    data = api.raw("POST", "/orders", '"slow"', b"0123456789")
+    with api.conn() as conn:
+        assert conn.send(data[:-4]).answer().status == 408
+    assert api.n == 0
+    assert api.post("/orders", '"slow"', b"0123456789").status == 201

@@ -252,12 +252,46 @@ def test_memory_only(own, way):
     assert not os.path.exists(api.server.path("run/idempotency.store"))
 
 
-def test_store_file_is_private(own):
+@pytest.mark.parametrize("where", ["", "path=other.store",
+                                   "path=@ROOT@/run/idempotency.store"])
+def test_store_file_is_private(own, where):
     """contract 5, rule 56"""
+    api = own(store="shm size=16M " + where)
+    api.server.start()
+    name = "other" if "other" in where else "idempotency"
+    stat = os.stat(api.server.path("run/%s.store" % name))
+    assert stat.st_mode & 0o777 == 0o600 and stat.st_uid == 0
+
+
+def test_changed_store_waits_for_a_start(own):
+    """contract 5: the file outlives any change of children and parents"""
     api = own()
     api.server.start()
-    stat = os.stat(api.server.path("run/idempotency.store"))
-    assert stat.st_mode & 0o777 == 0o600 and stat.st_uid == 0
+    api.expect_log("IDEM0006")
+    api.post("/orders", '"c"')
+    api.server.write(store="shm size=32M path=none")
+    api.server.again(signal.SIGUSR1)
+    assert api.post("/orders", '"c"').marked
+    assert "IDEM0006" in api.server.new_log()
+
+
+def test_locks_that_outlive_their_holder_are_refused(own):
+    """contract 1: a killed child must not stop the store"""
+    api = own(conf="Mutex posixsem idempotency")
+    with pytest.raises(AssertionError) as failure:
+        api.server.start()
+    assert "IDEM0003" in str(failure.value)
+
+
+@pytest.mark.parametrize("mutex", ["pthread", "sysvsem", "fcntl:@ROOT@/run",
+                                   "file:@ROOT@/run"])
+def test_other_locks(own, mutex):
+    """rule 59: they are usable after the change of user"""
+    api = own(conf="Mutex %s idempotency" % mutex)
+    api.server.start()
+    assert api.post("/orders", '"l"').status == 201
+    assert api.post("/orders", '"l"').marked
+    assert api.n == 1
 
 
 def test_store_in_an_open_folder_is_refused(own):

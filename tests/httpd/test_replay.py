@@ -451,3 +451,21 @@ def test_reason_phrase(api):
     laid_down(api, "X: 1", status=b"299 Quite Fine")
     first, again = twice(api, "/raw")
     assert first.reason == again.reason == "Quite Fine"
+
+
+def test_brotli(site):
+    """case 42"""
+    api = site(extra=("brotli",), location="SetOutputFilter "
+                                           "BROTLI_COMPRESS;DEFLATE")
+    seen = {}
+    for coding in ("br", "gzip", "identity", "br"):
+        answer = api.post("/big/5000", '"br"',
+                          fields=[("Accept-Encoding", coding)])
+        assert answer.status == 200
+        wanted = [] if coding == "identity" else [coding]
+        assert answer.all("Content-Encoding") == wanted
+        seen.setdefault(coding, answer.body)
+        assert seen[coding] == answer.body
+    assert len(seen["br"]) < len(seen["identity"]) == 5000
+    assert gzip.decompress(seen["gzip"]) == seen["identity"]
+    assert api.n == 1
