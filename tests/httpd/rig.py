@@ -80,7 +80,7 @@ Alias /php/ {root}/php/
 <FilesMatch "\\.php$">
     SetHandler "{php}"
 </FilesMatch>
-ProxyPass /api/ http://127.0.0.1:{backend}/
+ProxyPass /api/ http://127.0.0.1:{backend}/ disablereuse=on
 ProxyPass /off/ http://127.0.0.1:{backend}/
 <LocationMatch "^/(api|cgi|php|app)/">
     IdempotencyEngine On
@@ -123,6 +123,13 @@ def stat_of(pid):
             return file.read().rsplit(")", 1)[1].split()[:4]
     except OSError:
         return None
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def fresh_root():
@@ -282,9 +289,14 @@ class Server:
         assert wait_until(lambda: self.generations() > before), self.log()
 
     def stop(self, sig=signal.SIGTERM):
-        if self.child and self.child.poll() is None:
-            self.child.send_signal(sig)
-            self.child.wait(30)
+        if self.child:
+            if self.child.poll() is None:
+                self.child.send_signal(sig)
+                self.child.wait(30)
+            # A daemon of mod_cgid that was born while its parent was killed
+            # outlives it.
+            for pid in self.children():
+                kill(pid)
         self.child = None
 
     def pids(self):
@@ -319,13 +331,11 @@ class Server:
     def kill_all(self):
         """SIGKILL for the parent and all children at once."""
         for pid in [self.child.pid] + sorted(self.children()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        pids = self.pids()
+            kill(pid)
         self.child.wait(10)
-        wait_until(lambda: not any(stat_of(p) for p in pids), 5)
+        for pid in self.children():
+            kill(pid)
+        wait_until(lambda: not self.children(), 5)
         self.child = None
 
     def close(self):
