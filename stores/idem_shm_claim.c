@@ -9,6 +9,8 @@
 #define RESERVE_PART 64u
 /* Lines of the cache that a look-up asks for ahead: a head and 512 bytes. */
 #define WARM_LINES 10
+/* A chain that is longer is walked under the lock. */
+#define PEEK_STEPS 16
 /* A record changes under a reader's hands only by expiry or release. */
 #define COPY_TRIES 16
 
@@ -228,24 +230,56 @@ static apr_status_t spoil(const idem_shm_store_t *shm, apr_uint32_t i,
     return APR_SUCCESS;
 }
 
-/* In a large store each of these steps waits for memory. Head and body are
- * asked for at once: a body lies behind its head more often than not. What
- * is read here may be anything by the time the lock is there. */
-static void warm(const idem_shm_part_t *part, const idem_digest_t *id)
+/* In a large store each step of a look-up waits for memory. Head and body
+ * are asked for at once: a body lies behind its head more often than not. */
+static void warm(const idem_shm_head_t *head)
 {
-    const apr_uint32_t *bucket =
-        &part->buckets[idem_shm_part_bucket(part, id)];
-    apr_uint32_t ref = __atomic_load_n(bucket, __ATOMIC_RELAXED);
-    const char *p;
+    const char *p = (const char *)head;
     int i;
 
-    if (ref == 0 || ref > part->nunits) {
-        return;
-    }
-    p = (const char *)idem_shm_part_head(part, ref - 1);
     for (i = 0; i < WARM_LINES; i++) {
         __builtin_prefetch(p + i * (int)IDEM_SHM_UNIT);
     }
+}
+
+/*
+ * Look for a record that is done, without the lock: replays do not wait for
+ * each other. All that is read here may be changing; what makes it sound is
+ * that nothing is believed before it proves itself. The copy of the head has
+ * to match its ident, so it is of one piece; the body has to match a sum
+ * that covers the fence; and copy_out() looks last of all whether the head
+ * is still done under this fence. Anything else is left to the lock.
+ */
+static int peek(const idem_shm_part_t *part, const idem_ask_t *ask,
+                found_t *found)
+{
+    apr_uint32_t bucket = idem_shm_part_bucket(part, ask->id);
+    apr_uint32_t ref =
+        __atomic_load_n(&part->buckets[bucket], __ATOMIC_RELAXED);
+    int steps;
+
+    for (steps = 0; ref != 0 && steps < PEEK_STEPS; steps++) {
+        const idem_shm_head_t *head;
+
+        if (ref >= part->nunits) {
+            return 0;
+        }
+        head = idem_shm_part_head(part, ref - 1);
+        warm(head);
+        if (memcmp(&head->id, ask->id, sizeof(head->id)) == 0) {
+            found->unit = ref - 1;
+            found->head = *head;
+            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            head = &found->head;
+            return head->state == IDEM_SHM_DONE && head->expires > ask->now
+                   && memcmp(&head->id, ask->id, sizeof(head->id)) == 0
+                   && memcmp(&head->print, ask->print, sizeof(head->print))
+                          == 0
+                   && head->ident == idem_shm_sum_ident(head);
+        }
+        ref = __atomic_load_n(&head->next, __ATOMIC_RELAXED);
+    }
+    return 0;
 }
 
 /* A claim that cannot be put on disk is none. */
@@ -276,7 +310,11 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
         return APR_EGENERAL;
     }
     token->shard = i;
-    warm(&shm->parts[i], ask->id);
+    if (peek(&shm->parts[i], ask, &found)
+        && copy_out(&shm->parts[i], &found, record, pool) == APR_SUCCESS) {
+        *claim = IDEM_CLAIM_DONE;
+        return APR_SUCCESS;
+    }
     for (tries = 0; tries < COPY_TRIES; tries++) {
         rv = idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT);
         if (rv != APR_SUCCESS) {

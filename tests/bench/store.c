@@ -221,6 +221,7 @@ int main(int argc, char **argv)
     double put_ns[2];
     double one_ns[2];
     double two_ns[2];
+    double load[1];
     idem_usage_t usage;
     idem_store_t *store;
     apr_pool_t *pool;
@@ -229,6 +230,10 @@ int main(int argc, char **argv)
 
     apr_initialize();
     apr_pool_create(&pool, NULL);
+    if (getloadavg(load, 1) == 1) {
+        printf("load average before: %.1f on %ld processors\n", load[0],
+               sysconf(_SC_NPROCESSORS_ONLN));
+    }
     store = open_store((apr_size_t)many * 720 + (64u << 20), path, pool);
     for (i = 0; i < 2; i++) {
         apr_uint64_t count = i == 0 ? FEW : many;
