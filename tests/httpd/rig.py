@@ -189,6 +189,7 @@ class Server:
         self.root = root or fresh_root()
         self.port = free_port()
         self.child = None
+        self.before = 0
         self.mark = 0
         self.expected = []
         store = store or ("shm size=16M path=%s/run/idempotency.store"
@@ -245,6 +246,7 @@ class Server:
         return done.returncode, done.stdout.decode()
 
     def launch(self):
+        self.before = self.generations()
         # In a session of its own: prefork signals its whole process group
         # when it stops, and would take pytest along.
         with open(self.path("logs/stderr"), "ab") as err:
@@ -271,9 +273,10 @@ class Server:
         return self.child.poll() is not None or self.listens()
 
     def listens(self):
+        """Not before it handles signals: a restart would be lost."""
         with socket.socket() as sock:
-            return (sock.connect_ex(("127.0.0.1", self.port)) == 0
-                    and os.path.exists(self.path("run/httpd.pid")))
+            return (self.generations() > self.before
+                    and sock.connect_ex(("127.0.0.1", self.port)) == 0)
 
     def stderr(self):
         with open(self.path("logs/stderr")) as file:
