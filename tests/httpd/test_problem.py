@@ -69,12 +69,12 @@ def test_header_always_applies(site):
 
 def test_error_documents_do_not_hide_problems(site):
     """P-01"""
-    api = site(conf="ErrorDocument 400 /api/page/orders\n"
+    api = site(conf="ErrorDocument 400 /api/problem-page/orders\n"
                     'ErrorDocument 422 "no"\nErrorDocument 409 /x')
     is_problem(api.post("/orders", '"'), 400, "invalid-key")
     api.post("/orders", '"e"')
     is_problem(api.post("/orders", '"e"', B2), 422, "key-reused")
-    assert api.n == 1 and api.backend.count("page") == 0
+    assert api.n == 1 and api.backend.count("problem-page") == 0
 
 
 def test_problems_can_be_coded(site):
