@@ -190,3 +190,14 @@ def test_numbers_in_server_status(own):
     page = client.exchange(api.port, client.request("GET", "/server-status",
                                                     body=None), "GET")
     assert b"<h1>Idempotency</h1>" in page.body
+
+
+def test_redirect_after_the_claim(site):
+    """rule 21: mod_actions hands a claimed request to another handler"""
+    api = site(extra=("actions",), conf="Action by-cgi /cgi/c virtual\n"
+               '<Location "/app/">\nSetHandler by-cgi\n</Location>')
+    is_one(api, "/app/act")
+    row = api.fresh()
+    body = bytes(range(256)) * 4000
+    assert row.post("/app/act", '"b"', body, pieces=(5, 7)).status == 201
+    assert row.body_seen() == body
