@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from client import is_problem
+from rig import wait_until
 
 BIG_FIELDS = b"".join(b"X-F%d: %s\r\n" % (i, b"v" * 3200) for i in range(20))
 
@@ -35,7 +36,7 @@ def test_full_store_refuses(own):
                    'ProxyPass /byp/ http://127.0.0.1:@BACKEND@/\n'
                    'KeepAliveTimeout 10\nMaxKeepAliveRequests 0')
     api.server.start()
-    api.expect_log("IDEM0013", "IDEM0019")
+    api.expect_log("IDEM0013", "IDEM0019", "IDEM0025")
     with api.conn(60) as running:
         running.send(api.raw("POST", "/gate", '"live"'))
         api.wait_n()
@@ -46,6 +47,7 @@ def test_full_store_refuses(own):
         assert refused.json["retryable"] is True
         before = api.n
         assert before == len(ran) + 2
+        assert wait_until(lambda: "IDEM0025" in api.server.log(), 3)
         for i in range(3):
             is_problem(api.post("/orders", "more-%d" % i), 503,
                        "store-unavailable")
