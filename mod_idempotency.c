@@ -23,8 +23,7 @@ static int is_nph(const request_rec *r)
 {
     const char *base;
 
-    if (!r->handler || !r->filename
-        || strcmp(r->handler, "cgi-script") != 0) {
+    if (!r->handler || !r->filename || strcmp(r->handler, "cgi-script") != 0) {
         return 0;
     }
     base = strrchr(r->filename, '/');
@@ -62,8 +61,8 @@ static int bypass(idem_ctx_t *ctx, request_rec *r)
     return DECLINED;
 }
 
-static apr_status_t claim(idem_ctx_t *ctx, request_rec *r,
-                          idem_claim_t *found, idem_blob_t *record)
+static apr_status_t claim(idem_ctx_t *ctx, request_rec *r, idem_claim_t *found,
+                          idem_blob_t *record)
 {
     idem_ask_t ask = { 0 };
     apr_status_t rv;
@@ -172,7 +171,8 @@ static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
     if (is_nph(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "IDEM0020: %s is an nph- script, whose answer goes "
-                      "past all filters: it runs unprotected", r->filename);
+                      "past all filters: it runs unprotected",
+                      r->filename);
         return bypass(ctx, r);
     }
     return protect(ctx, r);
@@ -277,12 +277,8 @@ static void register_hooks(apr_pool_t *pool)
 
 /* Not AP_DECLARE_MODULE: it does not compile beside APLOG_USE_MODULE. */
 module AP_MODULE_DECLARE_DATA idempotency_module = {
-    STANDARD20_MODULE_STUFF,
-    idem_config_create_dir,
-    idem_config_merge_dir,
-    idem_config_create_srv,
-    idem_config_merge_srv,
-    idem_config_cmds,
-    register_hooks,
-    0,
+    STANDARD20_MODULE_STUFF, idem_config_create_dir,
+    idem_config_merge_dir,   idem_config_create_srv,
+    idem_config_merge_srv,   idem_config_cmds,
+    register_hooks,          0,
 };

@@ -21,7 +21,7 @@ typedef struct {
     apr_file_t *spool;
     apr_off_t spooled;
     apr_off_t max; /* bytes of a body; 0: no limit */
-    int failed; /* writing the spool file failed */
+    int failed;    /* writing the spool file failed */
 } reader_t;
 
 /* Tenants under mod_php share our uid: nobody else may find the name. */
@@ -215,8 +215,7 @@ int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large)
         return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
     }
     if (in.spool) {
-        apr_brigade_insert_file(ctx->body, in.spool, 0, in.spooled,
-                                ctx->pool);
+        apr_brigade_insert_file(ctx->body, in.spool, 0, in.spooled, ctx->pool);
     }
     ctx->body_read = 1;
     tell_length(ctx, r);
@@ -287,8 +286,7 @@ static apr_status_t body_in(ap_filter_t *f, apr_bucket_brigade *bb,
         }
     }
     if (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(ctx->body)) {
-        APR_BRIGADE_INSERT_TAIL(
-            bb, apr_bucket_eos_create(f->c->bucket_alloc));
+        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
     }
     return rv;
 }

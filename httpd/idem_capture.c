@@ -10,11 +10,9 @@
  *                     step aside (rule 10)
  *   state SETTLED     the store knows the result; everything passes
  */
-#include "idem_httpd.h"
+#include "idem_capture.h"
 
 #include <apr_strings.h>
-
-#include "idem_capture.h"
 
 /* After SSI and other filters that make content, before those that code or
  * mark it for one client (rule 14). */
@@ -23,224 +21,8 @@
 static ap_filter_rec_t *capture_filter;
 static ap_filter_rec_t *guard_filter;
 
-/* ----------------------------------------------------------------- settling */
-
-/* Rule 52. Runs in signal handlers under prefork: no log, no allocation. */
-static apr_status_t abandon_at_end(void *data)
-{
-    idem_ctx_t *ctx = data;
-
-    if ((ctx->state == IDEM_STATE_RECORDING || ctx->owed)
-        && idem_server_store) {
-        ctx->state = IDEM_STATE_SETTLED;
-        ctx->owed = 0;
-        (void)idem_store_abandon(idem_server_store, &ctx->token,
-                                 idem_server_now());
-    }
-    return APR_SUCCESS;
-}
-
-static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
-                    int result)
-{
-    ctx->state = IDEM_STATE_SETTLED;
-    if (APR_STATUS_IS_NOTFOUND(rv)) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "IDEM0017: key %s was released while its request ran; "
-                      "the answer is sent but not kept",
-                      idem_ctx_short_id(ctx));
-    }
-    else if (rv != APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
-                      "IDEM0018: the result of key %s could not be stored; "
-                      "its outcome counts as unknown",
-                      idem_ctx_short_id(ctx));
-        /* Tried once more at the end of the request: a claim that stays
-         * would be refused as in progress until this process ends. */
-        ctx->owed = 1;
-        result = IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN;
-    }
-    idem_ctx_result(ctx, r, result);
-}
-
-static void settle_unknown(idem_ctx_t *ctx, request_rec *r)
-{
-    apr_status_t rv;
-
-    rv = idem_store_commit(idem_server_store, &ctx->token, IDEM_END_UNKNOWN,
-                           NULL, 0, idem_server_now(), ctx->conf->ttl);
-    settled(ctx, r, rv, IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN);
-}
-
-static void settle_release(idem_ctx_t *ctx, request_rec *r)
-{
-    settled(ctx, r, idem_store_release(idem_server_store, &ctx->token),
-            IDEM_RESULT_RELEASED);
-}
-
-static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
-                           const struct iovec *vec, int nvec)
-{
-    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
-                             idem_server_now(), ctx->conf->ttl);
-}
-
-/* Of an answer that is not kept only what a client can be told stays. */
-static void settle_not_retained(idem_ctx_t *ctx, request_rec *r)
-{
-    idem_record_t record = { 0 };
-    idem_blob_t head;
-    struct iovec vec;
-    apr_status_t rv;
-
-    idem_capture_brief(&record, ctx, r);
-    rv = idem_record_encode(&head, &record, ctx->pool);
-    if (rv == APR_SUCCESS) {
-        vec.iov_base = (void *)head.data;
-        vec.iov_len = head.len;
-        rv = commit(ctx, IDEM_END_NOT_RETAINED, &vec, 1);
-    }
-    if (rv != APR_SUCCESS && !APR_STATUS_IS_NOTFOUND(rv)) {
-        /* Not even that has room: unknown needs none. */
-        rv = commit(ctx, IDEM_END_UNKNOWN, NULL, 0);
-    }
-    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
-}
-
-static int fits(const idem_ctx_t *ctx, apr_size_t head_len)
-{
-    apr_off_t fields = (apr_off_t)head_len - IDEM_CAPTURE_FIELDS_FREE;
-    apr_off_t total = ctx->seen.counted + (fields > 0 ? fields : 0);
-
-    return total <= ctx->conf->response_max
-           && (apr_uint64_t)ctx->seen.counted + head_len
-                  <= idem_store_record_max(idem_server_store);
-}
-
-/* The body is not copied once more: the store takes it in pieces. */
-static apr_status_t commit_answer(idem_ctx_t *ctx, const idem_blob_t *head)
-{
-    struct iovec *vec;
-    apr_bucket *b;
-    int nvec = 1;
-    apr_status_t rv;
-
-    for (b = APR_BRIGADE_FIRST(ctx->answer);
-         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
-        nvec++;
-    }
-    vec = apr_palloc(ctx->pool, (apr_size_t)nvec * sizeof(*vec));
-    vec[0].iov_base = (void *)head->data;
-    vec[0].iov_len = head->len;
-    nvec = 1;
-    for (b = APR_BRIGADE_FIRST(ctx->answer);
-         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
-        const char *data;
-        apr_size_t len;
-
-        rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-        vec[nvec].iov_base = (void *)data;
-        vec[nvec].iov_len = len;
-        nvec++;
-    }
-    return commit(ctx, IDEM_END_DONE, vec, nvec);
-}
-
-static void settle_record(idem_ctx_t *ctx, request_rec *r)
-{
-    idem_record_t record = { 0 };
-    idem_blob_t head;
-    apr_status_t rv;
-
-    idem_capture_record(&record, ctx, r);
-    rv = idem_record_encode(&head, &record, ctx->pool);
-    if (rv != APR_SUCCESS || !fits(ctx, head.len)) {
-        settle_not_retained(ctx, r);
-        return;
-    }
-    rv = commit_answer(ctx, &head);
-    if (APR_STATUS_IS_ENOSPC(rv)) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "IDEM0019: the store has no room for the answer to "
-                      "key %s: executed, but not kept",
-                      idem_ctx_short_id(ctx));
-        settle_not_retained(ctx, r);
-        return;
-    }
-    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
-}
-
-/* ----------------------------------------------------------------- deciding */
-
-/* An ErrorDocument is written by a handler, but for an error of another
- * request of the chain: that one says what happened. */
-static request_rec *origin_of(request_rec *r)
-{
-    while (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
-        r = r->prev;
-    }
-    return r;
-}
-
-static int is_proxied(const request_rec *r)
-{
-    return r->proxyreq != PROXYREQ_NONE
-           || (r->handler && (!strcmp(r->handler, "proxy-server")
-                              || !strncmp(r->handler, "proxy:", 6)));
-}
-
-static int has_content(const request_rec *r)
-{
-    return !ap_is_HTTP_INFO(r->status) && r->status != HTTP_NO_CONTENT
-           && r->status != HTTP_NOT_MODIFIED
-           && r->status != 205 /* Reset Content */;
-}
-
-static apr_int64_t promised_length(request_rec *r)
-{
-    const char *value = apr_table_get(r->headers_out, "Content-Length");
-    apr_off_t len;
-
-    if (!value) {
-        value = apr_table_get(r->err_headers_out, "Content-Length");
-    }
-    return value && ap_parse_strict_length(&len, value) ? len : -1;
-}
-
-static idem_keep_t decide(idem_ctx_t *ctx, request_rec *r)
-{
-    request_rec *from = origin_of(r);
-    idem_origin_t origin = { 0 };
-
-    ctx->seen.content_length = promised_length(r);
-    ctx->seen.has_content = has_content(r);
-    origin.answer = idem_flow_answer(&ctx->seen);
-    origin.status = from->status;
-    origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
-    origin.proxied = is_proxied(from);
-    origin.backend_reached = origin.proxied && idem_proxy_reached(from);
-    return idem_flow_keep(&origin, ctx->conf->release);
-}
-
-static void settle(idem_ctx_t *ctx, request_rec *r)
-{
-    switch (decide(ctx, r)) {
-    case IDEM_KEEP_RECORD:
-        settle_record(ctx, r);
-        return;
-    case IDEM_KEEP_RELEASE:
-        settle_release(ctx, r);
-        return;
-    case IDEM_KEEP_UNKNOWN:
-        break;
-    }
-    settle_unknown(ctx, r);
-}
-
-/* ----------------------------------------------------------------- recorder */
+/* ----------------------------------------------------------------- recorder
+ */
 
 /* Rule 3: on HTTP/2 another thread sets this as soon as the stream is gone,
  * and proxy handlers then stop reading. The answer must be had all the same:
@@ -268,7 +50,7 @@ typedef struct {
     int eoc;
     int error; /* status to die with; 0: none */
     int data;
-    int over;  /* longer than anything that is kept */
+    int over; /* longer than anything that is kept */
 } turn_t;
 
 static void collect_data(idem_ctx_t *ctx, turn_t *turn, apr_bucket *b)
@@ -336,8 +118,8 @@ static apr_status_t die(idem_ctx_t *ctx, ap_filter_t *f,
     apr_brigade_cleanup(ctx->answer);
     apr_brigade_cleanup(bb);
     ap_remove_output_filter(f);
-    APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(code, NULL, r->pool,
-                                                       alloc));
+    APR_BRIGADE_INSERT_TAIL(
+        bb, ap_bucket_error_create(code, NULL, r->pool, alloc));
     if (turn->eoc) {
         /* mod_proxy drops the client on purpose (AH01104): let it. */
         APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_eoc_create(alloc));
@@ -397,12 +179,12 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     if (turn.error) {
         scan_for_eoc(&turn, bb);
         ctx->seen.error_seen = 1;
-        settle_unknown(ctx, r);
+        idem_settle_unknown(ctx, r);
         return die(ctx, f, bb, &turn);
     }
     if (turn.over) {
         tidy_answer(ctx, r);
-        settle_not_retained(ctx, r);
+        idem_settle_not_retained(ctx, r);
         return pass_on(ctx, f, bb, &turn);
     }
     if (!turn.eos) {
@@ -410,12 +192,12 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     ctx->seen.eos_with_data = turn.data;
     tidy_answer(ctx, r);
-    if (decide(ctx, r) == IDEM_KEEP_UNKNOWN
+    if (idem_settle_decide(ctx, r) == IDEM_KEEP_UNKNOWN
         && idem_flow_answer(&ctx->seen) == IDEM_ANSWER_TORN) {
-        settle_unknown(ctx, r);
+        idem_settle_unknown(ctx, r);
         return die(ctx, f, bb, &turn);
     }
-    settle(ctx, r);
+    idem_settle(ctx, r);
     return pass_on(ctx, f, bb, &turn);
 }
 
@@ -439,14 +221,16 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
         }
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, f->r,
                       "IDEM0021: the answer to key %s went past the recorder; "
-                      "it is not kept", idem_ctx_short_id(ctx));
-        settle_not_retained(ctx, f->r);
+                      "it is not kept",
+                      idem_ctx_short_id(ctx));
+        idem_settle_not_retained(ctx, f->r);
     }
     ap_remove_output_filter(f);
     return ap_pass_brigade(next, bb);
 }
 
-/* ------------------------------------------------------------------ entries */
+/* ------------------------------------------------------------------ entries
+ */
 
 void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
 {
@@ -456,18 +240,18 @@ void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
     apr_brigade_cleanup(ctx->answer);
     if (ctx->seen.counted > 0) {
         /* A handler wrote, then gave up: what follows is not its answer. */
-        settle_unknown(ctx, r);
+        idem_settle_unknown(ctx, r);
         return;
     }
-    ctx->active = ap_add_output_filter_handle(capture_filter, ctx, r,
-                                              r->connection);
+    ctx->active =
+        ap_add_output_filter_handle(capture_filter, ctx, r, r->connection);
     ctx->path = IDEM_PATH_NORMAL;
 }
 
 void idem_capture_start(idem_ctx_t *ctx, request_rec *r)
 {
     ctx->state = IDEM_STATE_RECORDING;
-    apr_pool_cleanup_register(ctx->pool, ctx, abandon_at_end,
+    apr_pool_cleanup_register(ctx->pool, ctx, idem_settle_abandon,
                               apr_pool_cleanup_null);
     ctx->answer = apr_brigade_create(ctx->pool, r->connection->bucket_alloc);
     /* Rule 15: what other modules set for this request is not the answer. */
@@ -495,17 +279,17 @@ void idem_capture_end(idem_ctx_t *ctx, request_rec *r)
         return;
     }
     if (last->status == HTTP_SWITCHING_PROTOCOLS) {
-        settle_release(ctx, r);
+        idem_settle_release(ctx, r);
     }
     else {
-        settle_unknown(ctx, r);
+        idem_settle_unknown(ctx, r);
     }
 }
 
 void idem_capture_register(void)
 {
-    capture_filter = ap_register_output_filter("IDEMPOTENCY", capture, NULL,
-                                               CAPTURE_FTYPE);
+    capture_filter =
+        ap_register_output_filter("IDEMPOTENCY", capture, NULL, CAPTURE_FTYPE);
     guard_filter = ap_register_output_filter("IDEMPOTENCY_GUARD", guard, NULL,
                                              AP_FTYPE_PROTOCOL);
 }

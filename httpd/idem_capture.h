@@ -1,4 +1,4 @@
-/* idem_capture.h: between the recorder, the record it makes, and replay.
+/* idem_capture.h: between the recorder, what settles, the record, and replay.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef IDEM_CAPTURE_H
@@ -11,6 +11,19 @@
 
 /** Bytes of fields that do not count towards IdempotencyMaxResponse. */
 #define IDEM_CAPTURE_FIELDS_FREE 8192
+
+/** Decide from what was seen; then tell the store, the log and the counters.
+ */
+idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r);
+void idem_settle(idem_ctx_t *ctx, request_rec *r);
+
+/** The same where the result is known already. */
+void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r);
+void idem_settle_release(idem_ctx_t *ctx, request_rec *r);
+void idem_settle_not_retained(idem_ctx_t *ctx, request_rec *r);
+
+/** Pool cleanup of a claim: what has no result by then is unknown. */
+apr_status_t idem_settle_abandon(void *ctx);
 
 /** Fill a record, without body, from the answer as it stands. */
 void idem_capture_record(idem_record_t *record, idem_ctx_t *ctx,

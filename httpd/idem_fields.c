@@ -34,8 +34,7 @@ static int is_recorded(const diff_t *diff, const char *name, apr_pool_t *pool)
     const idem_dir_conf_t *conf = diff->conf;
 
     if (idem_record_is_hop(name)
-        || (diff->connection
-            && ap_find_token(pool, diff->connection, name))) {
+        || (diff->connection && ap_find_token(pool, diff->connection, name))) {
         return 0;
     }
     if (listed(conf->keep, name)) {
@@ -77,7 +76,8 @@ static int same_values(const diff_t *diff, const char *name, apr_pool_t *pool)
     b = values_of(diff->now, name, pool);
     for (i = 0; i < a->nelts && i < b->nelts; i++) {
         if (strcmp(APR_ARRAY_IDX(a, i, const char *),
-                   APR_ARRAY_IDX(b, i, const char *)) != 0) {
+                   APR_ARRAY_IDX(b, i, const char *))
+            != 0) {
             return 0;
         }
     }
@@ -114,11 +114,11 @@ static const char *connection_tokens(request_rec *r, apr_pool_t *pool)
     const char *err = apr_table_get(r->err_headers_out, "Connection");
 
     return out && err ? apr_pstrcat(pool, out, ",", err, NULL)
-                      : out ? out : err;
+           : out      ? out
+                      : err;
 }
 
-void idem_capture_brief(idem_record_t *record, idem_ctx_t *ctx,
-                        request_rec *r)
+void idem_capture_brief(idem_record_t *record, idem_ctx_t *ctx, request_rec *r)
 {
     apr_table_t *set = apr_table_make(ctx->pool, 1);
     const char *location = apr_table_get(r->headers_out, "Location");
@@ -132,8 +132,7 @@ void idem_capture_brief(idem_record_t *record, idem_ctx_t *ctx,
     record->status = r->status;
     record->created = apr_time_now();
     record->out_set = set;
-    record->unique_id = apr_table_get(ctx->first->subprocess_env,
-                                      "UNIQUE_ID");
+    record->unique_id = apr_table_get(ctx->first->subprocess_env, "UNIQUE_ID");
 }
 
 void idem_capture_record(idem_record_t *record, idem_ctx_t *ctx,
@@ -165,6 +164,5 @@ void idem_capture_record(idem_record_t *record, idem_ctx_t *ctx,
     record->content_type = r->content_type;
     record->content_encoding = r->content_encoding;
     record->languages = r->content_languages;
-    record->unique_id = apr_table_get(ctx->first->subprocess_env,
-                                      "UNIQUE_ID");
+    record->unique_id = apr_table_get(ctx->first->subprocess_env, "UNIQUE_ID");
 }

@@ -26,6 +26,9 @@ APLOG_USE_MODULE(idempotency);
 
 /* ------------------------------------------------------------- settings */
 
+#define IDEM_UNSET (-1) /* a member that is inherited */
+#define IDEM_DEFAULT_BASE "https://mod-idempotency.example/problems"
+
 /** Where a part of the principal comes from. */
 typedef enum {
     IDEM_PRINCIPAL_CREDENTIALS,
@@ -50,7 +53,7 @@ typedef struct {
     apr_array_header_t *headers; /* const char *; NULL: none */
 } idem_print_parts_t;
 
-/** Per directory; UNSET members are inherited. */
+/** Per directory. */
 typedef struct {
     int engine;
     int require_key;
@@ -60,15 +63,15 @@ typedef struct {
     int key_len_max;
     apr_interval_time_t ttl;
     apr_off_t response_max;
-    apr_off_t body_max;          /* 0: LimitRequestBody alone */
+    apr_off_t body_max; /* 0: LimitRequestBody alone */
     const char *key_field;
     ap_regex_t *key_pattern;
     const char *key_pattern_text;
-    const char *marker;          /* "": none */
+    const char *marker; /* "": none */
     const char *problem_base;
-    apr_array_header_t *methods; /* const char * */
-    apr_array_header_t *keep;    /* const char *: fields to record too */
-    apr_array_header_t *drop;    /* const char *: fields not to record */
+    apr_array_header_t *methods;   /* const char * */
+    apr_array_header_t *keep;      /* const char *: fields to record too */
+    apr_array_header_t *drop;      /* const char *: fields not to record */
     apr_array_header_t *principal; /* idem_principal_t */
     idem_print_parts_t *print;
     idem_status_set_t *release;
@@ -141,7 +144,7 @@ typedef enum {
 /** One client request with all its internal redirects: on the main pool. */
 typedef struct {
     idem_state_t state;
-    request_rec *first;      /* head of the redirect chain */
+    request_rec *first; /* head of the redirect chain */
     apr_pool_t *pool;
     const idem_dir_conf_t *conf; /* as it was when the key was claimed */
     const idem_srv_conf_t *srv;
@@ -149,8 +152,8 @@ typedef struct {
     idem_digest_t id;
     idem_digest_t print;
     idem_token_t token;
-    int counted;             /* a result was counted */
-    int owed;                /* settling failed: the claim still stands */
+    int counted; /* a result was counted */
+    int owed;    /* settling failed: the claim still stands */
 
     /* request body, set aside for the handler */
     int body_read;
@@ -158,12 +161,12 @@ typedef struct {
     apr_bucket_brigade *body;
 
     /* recorder */
-    ap_filter_t *active;     /* the only valid recorder */
+    ap_filter_t *active; /* the only valid recorder */
     apr_bucket_brigade *answer;
     idem_seen_t seen;
-    int client_gone;         /* at any time: told again before sending */
+    int client_gone; /* at any time: told again before sending */
     idem_path_t path;
-    apr_table_t *base_out;   /* both tables as they were at the claim */
+    apr_table_t *base_out; /* both tables as they were at the claim */
     apr_table_t *base_err;
 } idem_ctx_t;
 

@@ -35,8 +35,8 @@ idem_ctx_t *idem_ctx_create(request_rec *r, const idem_dir_conf_t *conf)
     ctx->pool = r->pool;
     ctx->first = idem_request_first(r);
     ctx->conf = conf;
-    ctx->srv = ap_get_module_config(r->server->module_config,
-                                    &idempotency_module);
+    ctx->srv =
+        ap_get_module_config(r->server->module_config, &idempotency_module);
     apr_pool_userdata_setn(ctx, CTX_KEY, NULL, r->pool);
     return ctx;
 }
@@ -170,8 +170,8 @@ static void add_cookies(idem_key_digest_t *digest, request_rec *r,
 static const char *tls_client(request_rec *r)
 {
     static char name[] = "SSL_CLIENT_CERT"; /* the API takes a char * */
-    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup
-        = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup =
+        APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
     const char *cert;
 
     if (!lookup) {

@@ -184,8 +184,8 @@ static void warn_changed(server_rec *s, apr_pool_t *pconf)
     const char *path = wanted_path(pconf);
 
     if (retained->size != idem_global.store_size
-        || retained->sync != idem_global.store_sync
-        || !path || strcmp(path, retained->path) != 0) {
+        || retained->sync != idem_global.store_sync || !path
+        || strcmp(path, retained->path) != 0) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "IDEM0006: a changed IdempotencyStore takes effect after "
                      "stop and start; until then the store stays as it was");
@@ -198,16 +198,18 @@ static void warn_response_max(server_rec *s)
     apr_size_t most = idem_store_record_max(idem_server_store);
 
     if (idem_global.response_max > (apr_off_t)most) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "IDEM0024: IdempotencyMaxResponse %" APR_OFF_T_FMT
-                     " is more than this store takes, which is %"
-                     APR_SIZE_T_FMT "; longer answers are not kept. A larger "
-                     "size= of IdempotencyStore takes more",
-                     idem_global.response_max, most);
+        ap_log_error(
+            APLOG_MARK, APLOG_WARNING, 0, s,
+            "IDEM0024: IdempotencyMaxResponse %" APR_OFF_T_FMT
+            " is more than this store takes, which is %" APR_SIZE_T_FMT
+            "; longer answers are not kept. A larger "
+            "size= of IdempotencyStore takes more",
+            idem_global.response_max, most);
     }
 }
 
-/* ---------------------------------------------------------- life of a server */
+/* ---------------------------------------------------------- life of a server
+ */
 
 /* Runs for children too when their pconf goes, so the pid decides. */
 static apr_status_t close_at_exit(void *data)
@@ -254,10 +256,10 @@ static apr_status_t purge_step(int state, void *data, apr_pool_t *pool)
 
 static void start_purge(server_rec *s, apr_pool_t *pconf)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *register_callback
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance =
+        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *register_callback =
+        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     ap_watchdog_t *watchdog;
 
     if (!get_instance || !register_callback
@@ -284,9 +286,8 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
         srv = apr_pmemdup(pconf, srv, sizeof(*srv));
         ap_set_module_config(s->module_config, &idempotency_module, srv);
         srv->host = apr_psprintf(
-            pconf, "%s:%u %s:%u",
-            s->server_hostname ? s->server_hostname : "", s->port,
-            s->addrs && s->addrs->virthost ? s->addrs->virthost : "",
+            pconf, "%s:%u %s:%u", s->server_hostname ? s->server_hostname : "",
+            s->port, s->addrs && s->addrs->virthost ? s->addrs->virthost : "",
             s->addrs ? s->addrs->host_port : 0);
         for (p = srv->host; *p; p++) {
             hash = (hash ^ (unsigned char)*p) * 16777619u;
@@ -351,8 +352,8 @@ void idem_server_child_init(apr_pool_t *pchild, server_rec *s)
     }
     for (i = 0; rv == APR_SUCCESS && i < retained->segment.nshards; i++) {
         rv = apr_global_mutex_child_init(
-            &retained->locks[i],
-            apr_global_mutex_lockfile(retained->locks[i]), pchild);
+            &retained->locks[i], apr_global_mutex_lockfile(retained->locks[i]),
+            pchild);
     }
     if (rv == APR_SUCCESS) {
         rv = idem_store_shm_child_init(idem_server_store);

@@ -20,8 +20,8 @@ const char *idem_result_str(int result)
     case IDEM_RESULT_BYPASSED:
         return "bypassed";
     default:
-        return idem_problem_str((idem_problem_t)(result
-                                                 - IDEM_RESULT_PROBLEM));
+        return idem_problem_str(
+            (idem_problem_t)(result - IDEM_RESULT_PROBLEM));
     }
 }
 

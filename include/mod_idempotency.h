@@ -80,18 +80,18 @@ typedef struct {
     apr_uint64_t owner; /* the process that claimed */
     apr_uint32_t shard; /* where, as the store counts */
     apr_uint32_t place;
-    idem_digest_t id;   /* for stores that have no place */
+    idem_digest_t id; /* for stores that have no place */
 } idem_token_t;
 
 /** What is asked of a claim. */
 typedef struct {
     const idem_digest_t *id;
-    const idem_digest_t *print;      /* fingerprint of the request */
-    apr_uint32_t host;               /* digest of the virtual host */
-    int quota;                       /* percent the host may hold; 0: any */
-    int rerun_unknown;               /* claim an unknown id anew */
+    const idem_digest_t *print; /* fingerprint of the request */
+    apr_uint32_t host;          /* digest of the virtual host */
+    int quota;                  /* percent the host may hold; 0: any */
+    int rerun_unknown;          /* claim an unknown id anew */
     apr_time_t now;
-    apr_interval_time_t ttl;         /* kept so long if it ends unknown */
+    apr_interval_time_t ttl; /* kept so long if it ends unknown */
 } idem_ask_t;
 
 /** Use of a store, for status pages. Summed without stopping anybody. */
@@ -102,9 +102,9 @@ typedef struct {
     apr_uint64_t done;
     apr_uint64_t not_retained;
     apr_uint64_t unknown;
-    apr_uint64_t expired;   /* records freed by look-up or purge so far */
-    apr_uint64_t repairs;   /* shards rebuilt after a crash so far */
-    apr_uint64_t refused;   /* claims refused for want of room so far */
+    apr_uint64_t expired; /* records freed by look-up or purge so far */
+    apr_uint64_t repairs; /* shards rebuilt after a crash so far */
+    apr_uint64_t refused; /* claims refused for want of room so far */
 } idem_usage_t;
 
 typedef struct idem_store_t idem_store_t;
@@ -188,8 +188,8 @@ apr_status_t idem_store_release(idem_store_t *store,
  * thread is inside the store. Failing is fine: the death of the owner
  * settles the claim.
  */
-apr_status_t idem_store_abandon(idem_store_t *store,
-                                const idem_token_t *token, apr_time_t now);
+apr_status_t idem_store_abandon(idem_store_t *store, const idem_token_t *token,
+                                apr_time_t now);
 
 /**
  * Release an id, whatever its state: for administrators. The claim of a

@@ -28,8 +28,8 @@ idem_do_t idem_flow_decide(idem_problem_t *problem, apr_status_t rv,
 /** How much of an answer was seen (httpd-internals, "what is complete"). */
 typedef enum {
     IDEM_ANSWER_COMPLETE,
-    IDEM_ANSWER_TORN,   /* known to be incomplete */
-    IDEM_ANSWER_UNSURE  /* nobody can tell */
+    IDEM_ANSWER_TORN,  /* known to be incomplete */
+    IDEM_ANSWER_UNSURE /* nobody can tell */
 } idem_answer_t;
 
 /** What the recorder saw of one answer. */
@@ -66,8 +66,8 @@ void idem_status_set_default(idem_status_set_t *set);
 typedef struct {
     int status;
     idem_path_t path;
-    int proxied;        /* a proxy handler made or passed it */
-    int backend_reached;/* FastCGI and the like: the request was sent */
+    int proxied;         /* a proxy handler made or passed it */
+    int backend_reached; /* FastCGI and the like: the request was sent */
     idem_answer_t answer;
 } idem_origin_t;
 

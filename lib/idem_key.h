@@ -9,7 +9,7 @@
 
 #include "mod_idempotency.h"
 
-#define IDEM_KEY_LEN_MAX 1024     /* upper bound of IdempotencyKeyMaxLength */
+#define IDEM_KEY_LEN_MAX 1024 /* upper bound of IdempotencyKeyMaxLength */
 #define IDEM_KEY_LEN_DEFAULT 255
 
 typedef enum {

@@ -20,19 +20,19 @@ typedef enum {
 
 /** A response as recorded. Strings may be NULL: absent. */
 typedef struct {
-    int status;              /* 200..599 */
+    int status; /* 200..599 */
     idem_path_t path;
     apr_time_t created;      /* when it was recorded */
     const char *status_line; /* "201 Created", if the handler set its own */
     const char *content_type;
     const char *content_encoding;
-    const char *unique_id;         /* of the request that ran, for the log */
+    const char *unique_id; /* of the request that ran, for the log */
     const apr_array_header_t *languages; /* of const char *; NULL: none */
-    const apr_table_t *out_set;    /* headers_out: added or changed */
-    const apr_table_t *err_set;    /* err_headers_out: added or changed */
+    const apr_table_t *out_set;          /* headers_out: added or changed */
+    const apr_table_t *err_set; /* err_headers_out: added or changed */
     const apr_array_header_t *out_unset; /* names (const char *) removed */
     const apr_array_header_t *err_unset;
-    idem_blob_t body;        /* decode() only: points into the input */
+    idem_blob_t body; /* decode() only: points into the input */
 } idem_record_t;
 
 /** The head of a record, from @a pool. @return APR_SUCCESS or APR_EINVAL */

@@ -18,7 +18,7 @@ same() { # what, file A, file B, name of A, name of B
     fi
 }
 
-grep -ohE 'AP_INIT_[A-Z0-9_]+\("Idempotency[A-Za-z]+"' httpd/idem_config.c |
+grep -ohE 'AP_INIT_[A-Z0-9_]+\("Idempotency[A-Za-z]+"' httpd/idem_directives.c |
     sed 's/.*"\(.*\)"/\1/' | sort >"$work/code"
 grep -oE '^## Idempotency[A-Za-z]+' docs/mod_idempotency.md |
     sed 's/## //' | sort >"$work/manual"

@@ -1,0 +1,221 @@
+/* idem_settle.c: tells the store what became of a claim.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "idem_capture.h"
+
+/* Rule 52. Runs in signal handlers under prefork: no log, no allocation. */
+apr_status_t idem_settle_abandon(void *data)
+{
+    idem_ctx_t *ctx = data;
+
+    if ((ctx->state == IDEM_STATE_RECORDING || ctx->owed)
+        && idem_server_store) {
+        ctx->state = IDEM_STATE_SETTLED;
+        ctx->owed = 0;
+        (void)idem_store_abandon(idem_server_store, &ctx->token,
+                                 idem_server_now());
+    }
+    return APR_SUCCESS;
+}
+
+static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
+                    int result)
+{
+    ctx->state = IDEM_STATE_SETTLED;
+    if (APR_STATUS_IS_NOTFOUND(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "IDEM0017: key %s was released while its request ran; "
+                      "the answer is sent but not kept",
+                      idem_ctx_short_id(ctx));
+    }
+    else if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                      "IDEM0018: the result of key %s could not be stored; "
+                      "its outcome counts as unknown",
+                      idem_ctx_short_id(ctx));
+        /* Tried once more at the end of the request: a claim that stays
+         * would be refused as in progress until this process ends. */
+        ctx->owed = 1;
+        result = IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN;
+    }
+    idem_ctx_result(ctx, r, result);
+}
+
+void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r)
+{
+    apr_status_t rv;
+
+    rv = idem_store_commit(idem_server_store, &ctx->token, IDEM_END_UNKNOWN,
+                           NULL, 0, idem_server_now(), ctx->conf->ttl);
+    settled(ctx, r, rv, IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN);
+}
+
+void idem_settle_release(idem_ctx_t *ctx, request_rec *r)
+{
+    settled(ctx, r, idem_store_release(idem_server_store, &ctx->token),
+            IDEM_RESULT_RELEASED);
+}
+
+static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
+                           const struct iovec *vec, int nvec)
+{
+    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
+                             idem_server_now(), ctx->conf->ttl);
+}
+
+/* Of an answer that is not kept only what a client can be told stays. */
+void idem_settle_not_retained(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_record_t record = { 0 };
+    idem_blob_t head;
+    struct iovec vec;
+    apr_status_t rv;
+
+    idem_capture_brief(&record, ctx, r);
+    rv = idem_record_encode(&head, &record, ctx->pool);
+    if (rv == APR_SUCCESS) {
+        vec.iov_base = (void *)head.data;
+        vec.iov_len = head.len;
+        rv = commit(ctx, IDEM_END_NOT_RETAINED, &vec, 1);
+    }
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_NOTFOUND(rv)) {
+        /* Not even that has room: unknown needs none. */
+        rv = commit(ctx, IDEM_END_UNKNOWN, NULL, 0);
+    }
+    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
+}
+
+static int fits(const idem_ctx_t *ctx, apr_size_t head_len)
+{
+    apr_off_t fields = (apr_off_t)head_len - IDEM_CAPTURE_FIELDS_FREE;
+    apr_off_t total = ctx->seen.counted + (fields > 0 ? fields : 0);
+
+    return total <= ctx->conf->response_max
+           && (apr_uint64_t)ctx->seen.counted + head_len
+                  <= idem_store_record_max(idem_server_store);
+}
+
+/* The body is not copied once more: the store takes it in pieces. */
+static apr_status_t commit_answer(idem_ctx_t *ctx, const idem_blob_t *head)
+{
+    struct iovec *vec;
+    apr_bucket *b;
+    int nvec = 1;
+    apr_status_t rv;
+
+    for (b = APR_BRIGADE_FIRST(ctx->answer);
+         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
+        nvec++;
+    }
+    vec = apr_palloc(ctx->pool, (apr_size_t)nvec * sizeof(*vec));
+    vec[0].iov_base = (void *)head->data;
+    vec[0].iov_len = head->len;
+    nvec = 1;
+    for (b = APR_BRIGADE_FIRST(ctx->answer);
+         b != APR_BRIGADE_SENTINEL(ctx->answer); b = APR_BUCKET_NEXT(b)) {
+        const char *data;
+        apr_size_t len;
+
+        rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        vec[nvec].iov_base = (void *)data;
+        vec[nvec].iov_len = len;
+        nvec++;
+    }
+    return commit(ctx, IDEM_END_DONE, vec, nvec);
+}
+
+static void settle_record(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_record_t record = { 0 };
+    idem_blob_t head;
+    apr_status_t rv;
+
+    idem_capture_record(&record, ctx, r);
+    rv = idem_record_encode(&head, &record, ctx->pool);
+    if (rv != APR_SUCCESS || !fits(ctx, head.len)) {
+        idem_settle_not_retained(ctx, r);
+        return;
+    }
+    rv = commit_answer(ctx, &head);
+    if (APR_STATUS_IS_ENOSPC(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "IDEM0019: the store has no room for the answer to "
+                      "key %s: executed, but not kept",
+                      idem_ctx_short_id(ctx));
+        idem_settle_not_retained(ctx, r);
+        return;
+    }
+    settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
+}
+
+/* ----------------------------------------------------------------- deciding
+ */
+
+/* An ErrorDocument is written by a handler, but for an error of another
+ * request of the chain: that one says what happened. */
+static request_rec *origin_of(request_rec *r)
+{
+    while (r->prev && ap_is_HTTP_ERROR(r->prev->status)) {
+        r = r->prev;
+    }
+    return r;
+}
+
+static int is_proxied(const request_rec *r)
+{
+    return r->proxyreq != PROXYREQ_NONE
+           || (r->handler
+               && (!strcmp(r->handler, "proxy-server")
+                   || !strncmp(r->handler, "proxy:", 6)));
+}
+
+static int has_content(const request_rec *r)
+{
+    return !ap_is_HTTP_INFO(r->status) && r->status != HTTP_NO_CONTENT
+           && r->status != HTTP_NOT_MODIFIED
+           && r->status != 205 /* Reset Content */;
+}
+
+static apr_int64_t promised_length(request_rec *r)
+{
+    const char *value = apr_table_get(r->headers_out, "Content-Length");
+    apr_off_t len;
+
+    if (!value) {
+        value = apr_table_get(r->err_headers_out, "Content-Length");
+    }
+    return value && ap_parse_strict_length(&len, value) ? len : -1;
+}
+
+idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r)
+{
+    request_rec *from = origin_of(r);
+    idem_origin_t origin = { 0 };
+
+    ctx->seen.content_length = promised_length(r);
+    ctx->seen.has_content = has_content(r);
+    origin.answer = idem_flow_answer(&ctx->seen);
+    origin.status = from->status;
+    origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
+    origin.proxied = is_proxied(from);
+    origin.backend_reached = origin.proxied && idem_proxy_reached(from);
+    return idem_flow_keep(&origin, ctx->conf->release);
+}
+
+void idem_settle(idem_ctx_t *ctx, request_rec *r)
+{
+    switch (idem_settle_decide(ctx, r)) {
+    case IDEM_KEEP_RECORD:
+        settle_record(ctx, r);
+        return;
+    case IDEM_KEEP_RELEASE:
+        idem_settle_release(ctx, r);
+        return;
+    case IDEM_KEEP_UNKNOWN:
+        break;
+    }
+    idem_settle_unknown(ctx, r);
+}
