@@ -306,3 +306,13 @@ def test_no_fail_over_of_a_request_that_was_sent(site):
     assert client.exchange(api.port, data).status in (502, 503)
     is_problem(client.exchange(api.port, data), 502, "outcome-unknown")
     assert api.n == 1
+
+
+@pytest.mark.mpms("prefork")
+def test_length_that_was_not_kept(api):
+    """O-07: mod_php passes a script's Content-Length on"""
+    path = "/php/c.php?h[]=Content-Length:%20100"
+    first = api.post(path, '"short"')
+    assert first.status == 502 and first.body != b"1\n"
+    is_problem(api.post(path, '"short"'), 502, "outcome-unknown")
+    assert api.runs == 1

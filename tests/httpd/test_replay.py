@@ -469,3 +469,11 @@ def test_brotli(site):
     assert len(seen["br"]) < len(seen["identity"]) == 5000
     assert gzip.decompress(seen["gzip"]) == seen["identity"]
     assert api.n == 1
+
+
+def test_content_filters_run_once(site):
+    """rule 14: SSI and the like made the record; they do not run again"""
+    api = site(extra=("substitute",), location="SetOutputFilter SUBSTITUTE\n"
+                                               "Substitute s/id/idid/n")
+    first, again = twice(api, "/orders")
+    assert first.body == again.body == b'{"idid":1}'

@@ -73,6 +73,22 @@ def test_authorization_comes_first(own):
     assert api.n == 1
 
 
+def test_page_for_an_early_error_claims_nothing(site):
+    """O-06: an ErrorDocument below a covered location is no answer"""
+    api = site(conf="ErrorDocument 403 /cgi/c?t=page&status=403\n"
+                    '<Location "/api/">\nRequire expr "%{HTTP:X-Let} == '
+                    "'yes'\"\n</Location>")
+    api.expect_log("AH01630")
+    refused = api.post("/orders", '"p"')
+    assert refused.status == 403 and not refused.marked
+    first = api.post("/orders", '"p"', fields=[("X-Let", "yes")])
+    assert first.status == 201 and not first.marked
+    again = api.post("/orders", '"p"')
+    assert again.status == 403 and not again.marked
+    assert api.post("/orders", '"p"', fields=[("X-Let", "yes")]).marked
+    assert api.n == 1
+
+
 def test_bearer_tokens_are_principals(api):
     """S-04, case 17"""
     one, two = "Bearer a" + api.tag, "Bearer b" + api.tag
