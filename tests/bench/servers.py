@@ -143,6 +143,9 @@ KeepAlive On
 KeepAliveTimeout 60
 MaxKeepAliveRequests 0
 DocumentRoot {site}
+<Directory "/">
+    AllowOverride None
+</Directory>
 {more}
 <Location "/server-status">
     SetHandler server-status
@@ -170,10 +173,21 @@ def behind(back):
 
 
 def with_module(bench, back):
-    """An httpd with the module."""
+    """An httpd with the module; its store keeps all of this run."""
     return httpd(bench, "with", behind(back) + f"""
 LoadModule idempotency_module {bench.module}
 IdempotencyStore shm size={bench.size} path=none
+IdempotencyEngine On
+""", "IdempotencyEngine Off")
+
+
+def steady(bench):
+    """An httpd with the module, whose records die as fast as others come:
+    what a store is like after a day, each page used before."""
+    return httpd(bench, "steady", f"""
+LoadModule idempotency_module {bench.module}
+IdempotencyStore shm size={256 * len(bench.cpus)}M path=none
+IdempotencyTTL 2s
 IdempotencyEngine On
 """, "IdempotencyEngine Off")
 
