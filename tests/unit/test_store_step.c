@@ -8,7 +8,7 @@
  * the same bytes, so that no instruction is left out.
  *
  * every_death: the child is really killed, every IDEM_STEP'th instruction
- * (37; the first one: IDEM_STEP_FROM), in long operations less often. This
+ * (211; the first one: IDEM_STEP_FROM), in long operations less often. This
  * has the lock in it, and a claim in another shard while the child stands
  * still inside. IDEM_STEP_ALL=1: at every instruction, in operations of more
  * than LONG at 1000 places; takes many minutes.
@@ -116,6 +116,19 @@ static void put_filled(scene_t *s, apr_uint32_t n, apr_time_t now)
     assert_int_equal(commit(s->store, &token, n, now), APR_SUCCESS);
 }
 
+/* The first number from @a n on whose id is in shard @a i. */
+static apr_uint32_t key_in(idem_store_t *store, apr_uint32_t i,
+                           apr_uint32_t n)
+{
+    for (;; n++) {
+        idem_digest_t id = digest(n);
+
+        if (idem_shm_shard_of((idem_shm_store_t *)store, &id) == i) {
+            return n;
+        }
+    }
+}
+
 /* ------------------------------------------------------------- operations */
 
 static void claim_in_child(scene_t *s)
@@ -177,9 +190,16 @@ static void forget(scene_t *s)
     (void)idem_store_forget(s->store, &id);
 }
 
+/* One step over the shard: the look at 8192 rows of the owner table, which
+ * comes before it, changes none of this. */
 static void purge(scene_t *s)
 {
-    idem_store_purge(s->store, LATE);
+    const idem_shm_store_t *shm = (const idem_shm_store_t *)s->store;
+
+    if (idem_shm_enter(shm, 0, IDEM_SHM_LOCK_WAIT) == APR_SUCCESS) {
+        idem_shm_purge_locked(shm, part_of(s->store, 0), LATE);
+        idem_shm_leave(shm, 0);
+    }
 }
 
 static void enter(scene_t *s)
@@ -214,15 +234,16 @@ static void fill_with_holes(scene_t *s)
 {
     char data[UNITS * IDEM_SHM_UNIT];
     struct iovec vec = { data, 0 };
-    apr_uint32_t n = 10000;
+    apr_uint32_t first = key_in(s->store, 0, 10000);
+    apr_uint32_t n = key_in(s->store, 0, first + 1);
     apr_uint32_t last;
     idem_token_t token;
     idem_blob_t record;
 
     memset(data, 0, sizeof(data));
-    (void)claim_at(s->store, 9999, 9999, T0, &token, &record, s->pool);
+    (void)claim_at(s->store, first, first, T0, &token, &record, s->pool);
     while (put(s->store, n, 100, T0, s->pool) == APR_SUCCESS) {
-        n++;
+        n = key_in(s->store, 0, n + 1);
     }
     /* Claims leave a rest to the answers: that goes too. */
     vec.iov_len = part_of(s->store, 0)->shard->free_units * IDEM_SHM_UNIT;
@@ -230,7 +251,8 @@ static void fill_with_holes(scene_t *s)
                                        1, T0, TTL),
                      APR_SUCCESS);
     last = n;
-    for (n = 10000; n < last; n += 3) {
+    for (n = key_in(s->store, 0, first + 1); n < last;
+         n = key_in(s->store, 0, n + 3)) {
         idem_digest_t id = digest(n);
 
         assert_int_equal(idem_store_forget(s->store, &id), APR_SUCCESS);
@@ -416,19 +438,6 @@ static void stop(scene_t *s, pid_t pid)
 }
 
 /* ------------------------------------------------------------------ scene */
-
-/* The first number from @a n on whose id is in shard @a i. */
-static apr_uint32_t key_in(idem_store_t *store, apr_uint32_t i,
-                           apr_uint32_t n)
-{
-    for (;; n++) {
-        idem_digest_t id = digest(n);
-
-        if (idem_shm_shard_of((idem_shm_store_t *)store, &id) == i) {
-            return n;
-        }
-    }
-}
 
 /* Somebody dies in the lock. */
 static void die_before(scene_t *s)
@@ -692,7 +701,7 @@ static void every_death(void **state)
 {
     idem_store_t *store = small_store(TWO_SHARDS, *state);
     int all = number_of("IDEM_STEP_ALL", 0) != 0;
-    apr_uint32_t usual = all ? 1 : number_of("IDEM_STEP", 37);
+    apr_uint32_t usual = all ? 1 : number_of("IDEM_STEP", 211);
     unsigned int total = 0;
     size_t i;
 
@@ -705,7 +714,7 @@ static void every_death(void **state)
         unsigned int deaths = 0;
 
         if (lengths[i] > LONG) {
-            stride = lengths[i] / (all ? 1000 : 3);
+            stride = lengths[i] / (all ? 1000 : 2);
         }
         do {
             deaths++;
