@@ -233,8 +233,10 @@ static apr_uint64_t note(apr_uint32_t key, apr_uint64_t before, int busy,
         if (doubt) {
             __atomic_add_fetch(&model->unjudged, 1, __ATOMIC_RELAXED);
         }
-        else if (!may_run(w, rerun)
-                 || (w >> 24 && life_of(w)->fence >= token->fence)) {
+        else if (w >> 24 && life_of(w)->fence >= token->fence) {
+            fault(DOUBLE, key, "a fence that was there before");
+        }
+        else if (!may_run(w, rerun)) {
             fault(state_of(w) == DONE ? LOST : DOUBLE, key,
                   "claimed while another execution was in force");
         }
@@ -284,7 +286,7 @@ static void ended(apr_uint32_t key, apr_uint64_t w, apr_uint64_t is,
     else if (rv == APR_SUCCESS) {
         (void)swap(key, w, is);
     }
-    else if (word_of(key) == w) {
+    else if (state_of(w) != DOUBT && word_of(key) == w) {
         fault(LOST, key, "the claim was gone at its end");
     }
 }

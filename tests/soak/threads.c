@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include <apr_general.h>
+#include <apr_strings.h>
 
 #define THREADS 8
 #define KEYS 64u
