@@ -25,6 +25,8 @@
 static idem_store_t *store;
 static unsigned long rounds;
 static apr_uint32_t running[KEYS];
+static apr_uint32_t forgets[KEYS]; /* begun: any claim may be gone then */
+static apr_uint32_t forgot[KEYS];  /* ended */
 static apr_uint64_t faults;
 static apr_uint64_t replays;
 
@@ -34,25 +36,31 @@ static void fault(const char *what)
     __atomic_add_fetch(&faults, 1, __ATOMIC_RELAXED);
 }
 
+static int is_forgotten(apr_uint32_t key, apr_uint32_t before)
+{
+    return __atomic_load_n(&forgets[key], __ATOMIC_SEQ_CST) != before;
+}
+
 static void run_claim(apr_uint32_t key, const idem_token_t *token,
-                      apr_uint32_t what)
+                      apr_uint32_t what, apr_uint32_t before)
 {
     char data[LEN];
     struct iovec vec = { data, 1 + what % LEN };
     apr_status_t rv;
 
-    if (__atomic_add_fetch(&running[key], 1, __ATOMIC_RELAXED) != 1) {
+    if (__atomic_add_fetch(&running[key], 1, __ATOMIC_SEQ_CST) != 1
+        && !is_forgotten(key, before)) {
         fault("two executions at once");
     }
     memset(data, (int)(token->fence & 0xff), sizeof(data));
-    __atomic_sub_fetch(&running[key], 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&running[key], 1, __ATOMIC_SEQ_CST);
     if (what % 8 == 0) {
         rv = idem_store_release(store, token);
     }
     else {
         rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, T0, TTL);
     }
-    if (rv != APR_SUCCESS) {
+    if (rv != APR_SUCCESS && !is_forgotten(key, before)) {
         fault("a claim was gone at its end");
     }
 }
@@ -64,6 +72,7 @@ static void once(apr_uint32_t key, apr_uint32_t what, apr_pool_t *pool)
     idem_claim_t claim = IDEM_CLAIM_IN_PROGRESS;
     idem_token_t token;
     idem_blob_t record;
+    apr_uint32_t before = __atomic_load_n(&forgot[key], __ATOMIC_SEQ_CST);
     apr_size_t i;
 
     memset(&id, (int)key + 1, sizeof(id));
@@ -73,7 +82,7 @@ static void once(apr_uint32_t key, apr_uint32_t what, apr_pool_t *pool)
         return;
     }
     if (claim == IDEM_CLAIM_NEW) {
-        run_claim(key, &token, what);
+        run_claim(key, &token, what, before);
     }
     else if (claim == IDEM_CLAIM_DONE) {
         __atomic_add_fetch(&replays, 1, __ATOMIC_RELAXED);
@@ -84,7 +93,9 @@ static void once(apr_uint32_t key, apr_uint32_t what, apr_pool_t *pool)
             }
         }
         if (what % 4 == 0) {
+            __atomic_add_fetch(&forgets[key], 1, __ATOMIC_SEQ_CST);
             (void)idem_store_forget(store, &id);
+            __atomic_add_fetch(&forgot[key], 1, __ATOMIC_SEQ_CST);
         }
     }
     if (what % 512 == 0) {
