@@ -120,6 +120,22 @@ static apr_status_t find_locked(const idem_shm_store_t *shm,
     return APR_SUCCESS;
 }
 
+/* The new claim stands before the old record goes: a death in between leaves
+ * both, and the repair keeps the later one. Never is the id forgotten. */
+static apr_status_t rerun_locked(const idem_shm_store_t *shm,
+                                 const idem_shm_part_t *part,
+                                 const idem_ask_t *ask, idem_claim_t *claim,
+                                 idem_token_t *token, apr_uint32_t old)
+{
+    apr_status_t rv = new_locked(shm, part, ask, token);
+
+    if (rv == APR_SUCCESS) {
+        idem_shm_part_free_locked(part, old);
+        *claim = IDEM_CLAIM_NEW;
+    }
+    return rv;
+}
+
 static apr_status_t claim_locked(const idem_shm_store_t *shm,
                                  const idem_shm_part_t *part,
                                  const idem_ask_t *ask, idem_claim_t *claim,
@@ -153,13 +169,9 @@ static apr_status_t claim_locked(const idem_shm_store_t *shm,
         return APR_SUCCESS;
     case IDEM_SHM_UNKNOWN:
         *claim = IDEM_CLAIM_UNKNOWN;
-        if (ask->rerun_unknown) {
-            /* In place: this cannot fail for want of room. */
-            idem_shm_part_set_state_locked(part, head, IDEM_SHM_FREE);
-            write_head(shm, part, found->unit, ask, token);
-            *claim = IDEM_CLAIM_NEW;
-        }
-        return APR_SUCCESS;
+        return ask->rerun_unknown
+                   ? rerun_locked(shm, part, ask, claim, token, found->unit)
+                   : APR_SUCCESS;
     default:
         return APR_EGENERAL;
     }

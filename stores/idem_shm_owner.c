@@ -18,11 +18,14 @@
 /* Rows looked at by one step of the purge: each costs a kill and a read. */
 #define CHECKS 32
 
-/* What a row's alive word says. Each life has a word of its own, so that
- * whoever found one process dead cannot mark the next one. */
+/* What a row's alive word says; the last two bits tell which. Each life has a
+ * word of its own, so that whoever found one process dead cannot mark the
+ * next one. A taken row names its process already, or one that is killed
+ * while it enters would keep it for ever. */
 #define ROW_FREE 0u
-#define ROW_TAKEN 1u /* by a process that is just entering itself */
+#define ROW_TAKEN 1u /* plus four times the pid: it is entering itself */
 #define ROW_ALIVE 2u /* plus four times the sequence */
+#define ROW_KIND(word) ((word)&3u)
 
 /* Start of a process in ticks since boot, or 0 if it cannot be had. */
 static apr_uint64_t start_of(apr_uint32_t pid)
@@ -73,16 +76,17 @@ static apr_uint64_t enter_row(idem_shm_owners_t *owners, apr_uint32_t epoch,
 apr_uint64_t idem_shm_owner_enter(idem_shm_owners_t *owners,
                                   apr_uint32_t epoch)
 {
-    apr_uint32_t from = (apr_uint32_t)getpid() % IDEM_SHM_OWNERS;
+    apr_uint32_t pid = (apr_uint32_t)getpid();
+    apr_uint32_t taken = ROW_TAKEN + (pid << 2);
+    apr_uint32_t from = pid % IDEM_SHM_OWNERS;
     apr_uint32_t i;
 
     for (i = 0; i < IDEM_SHM_OWNERS; i++) {
         apr_uint32_t at = (from + i) % IDEM_SHM_OWNERS;
         apr_uint32_t was = ROW_FREE;
 
-        if (__atomic_compare_exchange_n(&owners->row[at].alive, &was,
-                                        ROW_TAKEN, 0, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&owners->row[at].alive, &was, taken, 0,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             return enter_row(owners, epoch, at);
         }
     }
@@ -99,8 +103,22 @@ int idem_shm_owner_is_alive(const idem_shm_owners_t *owners,
         return 0;
     }
     row = &owners->row[i];
-    return __atomic_load_n(&row->alive, __ATOMIC_ACQUIRE) >= ROW_ALIVE
+    return ROW_KIND(__atomic_load_n(&row->alive, __ATOMIC_ACQUIRE))
+               == ROW_ALIVE
            && __atomic_load_n(&row->id, __ATOMIC_ACQUIRE) == id;
+}
+
+/* Whose row is it? 0: nobody's. */
+static apr_uint32_t pid_of(const idem_shm_owner_t *row, apr_uint32_t alive)
+{
+    switch (ROW_KIND(alive)) {
+    case ROW_TAKEN:
+        return alive >> 2;
+    case ROW_ALIVE:
+        return row->pid;
+    default:
+        return 0;
+    }
 }
 
 /* In the parent, which is root: reads rows of a fixed number, follows
@@ -112,25 +130,33 @@ void idem_shm_owner_died(idem_shm_owners_t *owners, pid_t pid)
     for (i = 0; i < IDEM_SHM_OWNERS; i++) {
         idem_shm_owner_t *row = &owners->row[i];
 
-        if (__atomic_load_n(&row->alive, __ATOMIC_ACQUIRE) != ROW_FREE
-            && row->pid == (apr_uint32_t)pid) {
-            __atomic_store_n(&row->alive, ROW_FREE, __ATOMIC_RELEASE);
+        apr_uint32_t was = __atomic_load_n(&row->alive, __ATOMIC_ACQUIRE);
+
+        /* Exchanged, not stored: a purge may have freed the row meanwhile,
+         * and a new process have entered it. */
+        if (was != ROW_FREE && pid_of(row, was) == (apr_uint32_t)pid) {
+            __atomic_compare_exchange_n(&row->alive, &was, ROW_FREE, 0,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
         }
     }
 }
 
 /* A pid that is used again belongs to a process that started later. */
-static int is_gone(const idem_shm_owner_t *row)
+static int is_gone(const idem_shm_owner_t *row, apr_uint32_t alive)
 {
+    apr_uint32_t pid = pid_of(row, alive);
     apr_uint64_t start;
 
-    if (row->pid == 0) {
+    if (pid == 0) {
         return 0;
     }
-    if (kill((pid_t)row->pid, 0) != 0 && errno == ESRCH) {
+    if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) {
         return 1;
     }
-    start = start_of(row->pid);
+    if (ROW_KIND(alive) != ROW_ALIVE) {
+        return 0;
+    }
+    start = start_of(pid);
     return start != 0 && row->start != 0 && start != row->start;
 }
 
@@ -144,9 +170,9 @@ void idem_shm_owner_check(idem_shm_owners_t *owners)
         idem_shm_owner_t *row = &owners->row[at];
         apr_uint32_t was = __atomic_load_n(&row->alive, __ATOMIC_ACQUIRE);
 
-        if (was >= ROW_ALIVE) {
+        if (was != ROW_FREE) {
             checks++;
-            if (is_gone(row)) {
+            if (is_gone(row, was)) {
                 __atomic_compare_exchange_n(&row->alive, &was, ROW_FREE, 0,
                                             __ATOMIC_ACQ_REL,
                                             __ATOMIC_RELAXED);
