@@ -108,8 +108,9 @@ void idem_shm_checkpoint(void *base, apr_time_t now, apr_time_t wall)
 {
     header_t *header = base;
 
-    header->store = now;
-    header->wall = wall;
+    /* Two purges may be at it at once, around a graceful restart. */
+    __atomic_store_n(&header->store, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&header->wall, wall, __ATOMIC_RELAXED);
 }
 
 const unsigned char *idem_shm_secret(const void *base)

@@ -162,7 +162,8 @@ static int is_gone(const idem_shm_owner_t *row, apr_uint32_t alive)
 
 void idem_shm_owner_check(idem_shm_owners_t *owners)
 {
-    apr_uint32_t at = owners->check_cursor % IDEM_SHM_OWNERS;
+    apr_uint32_t at = __atomic_load_n(&owners->check_cursor, __ATOMIC_RELAXED)
+                      % IDEM_SHM_OWNERS;
     apr_uint32_t seen;
     int checks = 0;
 
@@ -180,5 +181,5 @@ void idem_shm_owner_check(idem_shm_owners_t *owners)
         }
         at = (at + 1) % IDEM_SHM_OWNERS;
     }
-    owners->check_cursor = at;
+    __atomic_store_n(&owners->check_cursor, at, __ATOMIC_RELAXED);
 }
