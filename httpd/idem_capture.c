@@ -14,15 +14,10 @@
 
 #include <apr_strings.h>
 
-/* After SSI and other filters that make content, before those that code or
- * mark it for one client (rule 14). */
-#define CAPTURE_FTYPE IDEM_CAPTURE_FTYPE
-
 static ap_filter_rec_t *capture_filter;
 static ap_filter_rec_t *guard_filter;
 
-/* ----------------------------------------------------------------- recorder
- */
+/* ---- recorder */
 
 /* Rule 3: on HTTP/2 another thread sets this as soon as the stream is gone,
  * and proxy handlers then stop reading. The answer must be had all the same:
@@ -229,8 +224,7 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
     return ap_pass_brigade(next, bb);
 }
 
-/* ------------------------------------------------------------------ entries
- */
+/* ---- entries */
 
 void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
 {
@@ -288,8 +282,8 @@ void idem_capture_end(idem_ctx_t *ctx, request_rec *r)
 
 void idem_capture_register(void)
 {
-    capture_filter =
-        ap_register_output_filter("IDEMPOTENCY", capture, NULL, CAPTURE_FTYPE);
+    capture_filter = ap_register_output_filter("IDEMPOTENCY", capture, NULL,
+                                               IDEM_CAPTURE_FTYPE);
     guard_filter = ap_register_output_filter("IDEMPOTENCY_GUARD", guard, NULL,
                                              AP_FTYPE_PROTOCOL);
 }

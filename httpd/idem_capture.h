@@ -6,7 +6,11 @@
 
 #include "idem_httpd.h"
 
-/** Where the recorder sits; a replay starts below (rule 14). */
+/**
+ * Where the recorder sits: after SSI and other filters that make content,
+ * before those that code or mark it for one client (rule 14). A replay starts
+ * below.
+ */
 #define IDEM_CAPTURE_FTYPE (AP_FTYPE_CONTENT_SET - 4)
 
 /** Bytes of fields that do not count towards IdempotencyMaxResponse. */

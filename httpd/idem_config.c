@@ -78,7 +78,6 @@ void *idem_config_merge_dir(apr_pool_t *pool, void *vbase, void *vadd)
     MERGE(body_max);
     MERGE_POINTER(key_field);
     MERGE_POINTER(key_pattern);
-    MERGE_POINTER(key_pattern_text);
     MERGE_POINTER(marker);
     MERGE_POINTER(problem_base);
     MERGE_POINTER(methods);

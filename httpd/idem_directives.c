@@ -228,7 +228,6 @@ static const char *set_key_pattern(cmd_parms *cmd, void *mconfig,
     if (!conf->key_pattern) {
         return bad(cmd, arg, "is not a regular expression", "^[0-9a-f-]{36}$");
     }
-    conf->key_pattern_text = arg;
     return NULL;
 }
 

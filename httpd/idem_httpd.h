@@ -66,7 +66,6 @@ typedef struct {
     apr_off_t body_max; /* 0: LimitRequestBody alone */
     const char *key_field;
     ap_regex_t *key_pattern;
-    const char *key_pattern_text;
     const char *marker; /* "": none */
     const char *problem_base;
     apr_array_header_t *methods;   /* const char * */

@@ -107,8 +107,7 @@ int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob)
     return send_body(r, record.body.data, record.body.len);
 }
 
-/* ----------------------------------------------------------------- problems
- */
+/* ---- problems */
 
 static void set_problem_fields(const idem_ctx_t *ctx, request_rec *r,
                                idem_problem_t problem,

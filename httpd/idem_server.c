@@ -208,8 +208,7 @@ static void warn_response_max(server_rec *s)
     }
 }
 
-/* ---------------------------------------------------------- life of a server
- */
+/* ---- life of a server */
 
 /* Runs for children too when their pconf goes, so the pid decides. */
 static apr_status_t close_at_exit(void *data)

@@ -41,26 +41,23 @@ static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
     idem_ctx_result(ctx, r, result);
 }
 
+static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
+                           const struct iovec *vec, int nvec)
+{
+    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
+                             idem_server_now(), ctx->conf->ttl);
+}
+
 void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r)
 {
-    apr_status_t rv;
-
-    rv = idem_store_commit(idem_server_store, &ctx->token, IDEM_END_UNKNOWN,
-                           NULL, 0, idem_server_now(), ctx->conf->ttl);
-    settled(ctx, r, rv, IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN);
+    settled(ctx, r, commit(ctx, IDEM_END_UNKNOWN, NULL, 0),
+            IDEM_RESULT_PROBLEM + IDEM_PROBLEM_OUTCOME_UNKNOWN);
 }
 
 void idem_settle_release(idem_ctx_t *ctx, request_rec *r)
 {
     settled(ctx, r, idem_store_release(idem_server_store, &ctx->token),
             IDEM_RESULT_RELEASED);
-}
-
-static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
-                           const struct iovec *vec, int nvec)
-{
-    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
-                             idem_server_now(), ctx->conf->ttl);
 }
 
 /* Of an answer that is not kept only what a client can be told stays. */
@@ -151,8 +148,7 @@ static void settle_record(idem_ctx_t *ctx, request_rec *r)
     settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
 }
 
-/* ----------------------------------------------------------------- deciding
- */
+/* ---- deciding */
 
 /* An ErrorDocument is written by a handler, but for an error of another
  * request of the chain: that one says what happened. */
