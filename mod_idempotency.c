@@ -75,7 +75,7 @@ static apr_status_t claim(idem_ctx_t *ctx, request_rec *r, idem_claim_t *found,
     ask.host = ctx->srv->host_sum;
     ask.quota = ctx->srv->quota > 0 ? ctx->srv->quota : 0;
     ask.rerun_unknown = ctx->conf->rerun_unknown;
-    ask.now = idem_server_now();
+    ask.now = idem_store_now(idem_server_store);
     ask.ttl = ctx->conf->ttl;
     rv = idem_store_claim(idem_server_store, found, &ctx->token, record, &ask,
                           ctx->pool);

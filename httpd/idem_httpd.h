@@ -128,7 +128,6 @@ void idem_server_pre_config(apr_pool_t *pconf);
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s);
 void idem_server_child_init(apr_pool_t *pchild, server_rec *s);
 void idem_server_child_status(pid_t pid);
-apr_time_t idem_server_now(void);
 void idem_server_count(int result);
 apr_uint64_t idem_server_counter(int result);
 

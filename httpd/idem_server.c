@@ -48,11 +48,6 @@ typedef struct {
 
 static idem_retained_t *retained;
 
-apr_time_t idem_server_now(void)
-{
-    return idem_store_shm_now(idem_server_store);
-}
-
 void idem_server_count(int result)
 {
     if (retained && retained->counters && result >= 0
@@ -247,8 +242,8 @@ static apr_status_t purge_step(int state, void *data, apr_pool_t *pool)
 {
     (void)pool;
     if (state == AP_WATCHDOG_STATE_RUNNING && idem_server_store) {
-        idem_store_purge(idem_server_store, idem_server_now());
-        warn_fill(data, idem_server_now());
+        idem_store_purge(idem_server_store, idem_store_now(idem_server_store));
+        warn_fill(data, idem_store_now(idem_server_store));
     }
     return APR_SUCCESS;
 }

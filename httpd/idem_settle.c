@@ -13,7 +13,7 @@ apr_status_t idem_settle_abandon(void *data)
         ctx->state = IDEM_STATE_SETTLED;
         ctx->owed = 0;
         (void)idem_store_abandon(idem_server_store, &ctx->token,
-                                 idem_server_now());
+                                 idem_store_now(idem_server_store));
     }
     return APR_SUCCESS;
 }
@@ -44,8 +44,12 @@ static void settled(idem_ctx_t *ctx, request_rec *r, apr_status_t rv,
 static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
                            const struct iovec *vec, int nvec)
 {
+    idem_term_t term = { 0 };
+
+    term.now = idem_store_now(idem_server_store);
+    term.ttl = ctx->conf->ttl;
     return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
-                             idem_server_now(), ctx->conf->ttl);
+                             &term);
 }
 
 void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r)

@@ -60,6 +60,7 @@ typedef enum {
     IDEM_CLAIM_DONE,         /* finished: the record is handed out */
     IDEM_CLAIM_NOT_RETAINED, /* finished, answer not kept */
     IDEM_CLAIM_UNKNOWN,      /* an execution ended without known result */
+    IDEM_CLAIM_EXPIRED,      /* finished once; only a tombstone is left */
     IDEM_CLAIM_REUSED        /* known id, but another fingerprint */
 } idem_claim_t;
 
@@ -94,6 +95,35 @@ typedef struct {
     apr_interval_time_t ttl; /* kept so long if it ends unknown */
 } idem_ask_t;
 
+/** How long a result is kept, from now on. */
+typedef struct {
+    apr_time_t now;
+    apr_interval_time_t ttl;
+    /** After the ttl, id and fingerprint stay so long, to tell a late retry
+     * from a new request; 0: no trace is left. Not for unknown results. */
+    apr_interval_time_t tombstone;
+} idem_term_t;
+
+/** Where in its life a record is, for administrators. */
+typedef enum {
+    IDEM_LIFE_EXECUTING,
+    IDEM_LIFE_DONE,
+    IDEM_LIFE_NOT_RETAINED,
+    IDEM_LIFE_UNKNOWN,
+    IDEM_LIFE_EXPIRED
+} idem_life_t;
+
+/** What can be said of a record without its answer. */
+typedef struct {
+    idem_digest_t id;
+    idem_digest_t print; /* zero where it is not kept whole */
+    idem_life_t life;
+    apr_uint32_t host;
+    apr_time_t created; /* when it was claimed; 0: not known any more */
+    apr_time_t expires; /* while executing: nothing */
+    apr_size_t len;     /* bytes of the recorded answer */
+} idem_entry_t;
+
 /** Use of a store, for status pages. Summed without stopping anybody. */
 typedef struct {
     apr_uint64_t size;      /* bytes the store may hold */
@@ -102,6 +132,9 @@ typedef struct {
     apr_uint64_t done;
     apr_uint64_t not_retained;
     apr_uint64_t unknown;
+    apr_uint64_t tombstones;
+    apr_time_t oldest;    /* end of life of the record that is next to
+                           * expire; 0: none, or not known */
     apr_uint64_t expired; /* records freed by look-up or purge so far */
     apr_uint64_t repairs; /* shards rebuilt after a crash so far */
     apr_uint64_t refused; /* claims refused for want of room so far */
@@ -116,7 +149,7 @@ typedef struct {
                           const idem_ask_t *ask, apr_pool_t *pool);
     apr_status_t (*commit)(idem_store_t *store, const idem_token_t *token,
                            idem_end_t end, const struct iovec *vec, int nvec,
-                           apr_time_t now, apr_interval_time_t ttl);
+                           const idem_term_t *term);
     apr_status_t (*release)(idem_store_t *store, const idem_token_t *token);
     apr_status_t (*abandon)(idem_store_t *store, const idem_token_t *token,
                             apr_time_t now);
@@ -125,6 +158,12 @@ typedef struct {
     apr_size_t (*record_max)(const idem_store_t *store);
     void (*usage)(idem_store_t *store, idem_usage_t *usage);
     const char *(*check)(idem_store_t *store, apr_pool_t *pool);
+    apr_time_t (*now)(const idem_store_t *store);
+    apr_status_t (*look)(idem_store_t *store, idem_entry_t *entry,
+                         idem_blob_t *record, const idem_digest_t *id,
+                         apr_pool_t *pool);
+    apr_status_t (*list)(idem_store_t *store, idem_entry_t *entries, int *n,
+                         apr_uint64_t *cursor);
 } idem_store_calls_t;
 
 /** A store module embeds this as its first member. */
@@ -162,17 +201,17 @@ apr_status_t idem_store_claim(idem_store_t *store, idem_claim_t *claim,
                               const idem_ask_t *ask, apr_pool_t *pool);
 
 /**
- * End a claim with a result. The time to live counts from @a now.
+ * End a claim with a result. The time to live counts from term->now.
  *
  * @param vec, nvec  the record, in pieces; none for IDEM_END_UNKNOWN
+ * @param term       now, and how long the result is kept
  * @return APR_SUCCESS; APR_NOTFOUND if the claim is gone (nothing stored);
  *         APR_ENOSPC if the record does not fit: the claim still stands
  *         and a shorter commit may follow
  */
 apr_status_t idem_store_commit(idem_store_t *store, const idem_token_t *token,
                                idem_end_t end, const struct iovec *vec,
-                               int nvec, apr_time_t now,
-                               apr_interval_time_t ttl);
+                               int nvec, const idem_term_t *term);
 
 /**
  * End a claim as if it had never been: the request was not processed.
@@ -210,6 +249,57 @@ void idem_store_usage(idem_store_t *store, idem_usage_t *usage);
 
 /** Walk everything. @return NULL, or what is wrong, from @a pool */
 const char *idem_store_check(idem_store_t *store, apr_pool_t *pool);
+
+/**
+ * The time by the store's own clock, which claims and commits are to be told:
+ * it must not jump when the machine's wall clock does.
+ */
+apr_time_t idem_store_now(const idem_store_t *store);
+
+/**
+ * Look at one record, whatever its state; changes nothing.
+ * @param record  out: from @a pool, if an answer is kept; else { NULL, 0 }
+ * @return APR_SUCCESS; APR_NOTFOUND; or why the store cannot be used
+ */
+apr_status_t idem_store_look(idem_store_t *store, idem_entry_t *entry,
+                             idem_blob_t *record, const idem_digest_t *id,
+                             apr_pool_t *pool);
+
+/**
+ * Go over all records in steps, each bounded, while requests come and go: a
+ * record that is there all the time is met once, others may be missed.
+ * @param n       in: room in @a entries, >= 1; out: how many were met, which
+ *                may be 0 before the end
+ * @param cursor  in and out: 0 to begin; 0 again at the end
+ */
+apr_status_t idem_store_list(idem_store_t *store, idem_entry_t *entries,
+                             int *n, apr_uint64_t *cursor);
+
+/**
+ * A kind of store, by the name that IdempotencyStore uses: what a store
+ * module registers under IDEM_STORE_PROVIDER_GROUP.
+ */
+typedef struct {
+    /**
+     * Take one name=value of IdempotencyStore.
+     * @param conf  in and out: NULL at the first call of a directive
+     * @return NULL, or what is wrong, with a value that works, from @a pool
+     */
+    const char *(*option)(void **conf, const char *name, const char *value,
+                          apr_pool_t *pool);
+    /**
+     * Open the store in the parent, before children exist, at every start
+     * and restart. Nothing of it may be older than @a pool, which goes with
+     * the configuration.
+     * @param conf    what option() made; NULL if no option was given
+     * @param detail  out: what was noticed, or why it failed; NULL if all
+     *                is well
+     */
+    apr_status_t (*open)(idem_store_t **store, const char **detail, void *conf,
+                         apr_pool_t *pool);
+    /** In a new child, before its first request. */
+    apr_status_t (*child_init)(idem_store_t *store, apr_pool_t *pool);
+} idem_store_provider_t;
 
 #ifdef __cplusplus
 }

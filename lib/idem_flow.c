@@ -27,6 +27,9 @@ idem_do_t idem_flow_decide(idem_problem_t *problem, apr_status_t rv,
     case IDEM_CLAIM_UNKNOWN:
         *problem = IDEM_PROBLEM_OUTCOME_UNKNOWN;
         return IDEM_DO_REFUSE;
+    case IDEM_CLAIM_EXPIRED:
+        *problem = IDEM_PROBLEM_KEY_EXPIRED;
+        return IDEM_DO_REFUSE;
     case IDEM_CLAIM_REUSED:
         *problem = IDEM_PROBLEM_KEY_REUSED;
         return IDEM_DO_REFUSE;

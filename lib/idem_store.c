@@ -19,6 +19,12 @@ static int is_ttl(apr_interval_time_t ttl)
     return ttl > 0 && ttl <= TTL_MAX;
 }
 
+static int is_term(const idem_term_t *term)
+{
+    return term && is_time(term->now) && is_ttl(term->ttl)
+           && term->tombstone >= 0 && term->tombstone <= TTL_MAX;
+}
+
 apr_status_t idem_store_claim(idem_store_t *store, idem_claim_t *claim,
                               idem_token_t *token, idem_blob_t *record,
                               const idem_ask_t *ask, apr_pool_t *pool)
@@ -58,17 +64,15 @@ static int is_record(const struct iovec *vec, int nvec)
 
 apr_status_t idem_store_commit(idem_store_t *store, const idem_token_t *token,
                                idem_end_t end, const struct iovec *vec,
-                               int nvec, apr_time_t now,
-                               apr_interval_time_t ttl)
+                               int nvec, const idem_term_t *term)
 {
-    if (!store || !token || !is_record(vec, nvec) || !is_time(now)
-        || !is_ttl(ttl)) {
+    if (!store || !token || !is_record(vec, nvec) || !is_term(term)) {
         return APR_EINVAL;
     }
     if (end == IDEM_END_UNKNOWN && nvec != 0) {
         return APR_EINVAL;
     }
-    return store->calls->commit(store, token, end, vec, nvec, now, ttl);
+    return store->calls->commit(store, token, end, vec, nvec, term);
 }
 
 apr_status_t idem_store_release(idem_store_t *store, const idem_token_t *token)
@@ -117,4 +121,37 @@ void idem_store_usage(idem_store_t *store, idem_usage_t *usage)
 const char *idem_store_check(idem_store_t *store, apr_pool_t *pool)
 {
     return store->calls->check(store, pool);
+}
+
+apr_time_t idem_store_now(const idem_store_t *store)
+{
+    return store->calls->now(store);
+}
+
+apr_status_t idem_store_look(idem_store_t *store, idem_entry_t *entry,
+                             idem_blob_t *record, const idem_digest_t *id,
+                             apr_pool_t *pool)
+{
+    if (!store || !entry || !record || !id || !pool) {
+        return APR_EINVAL;
+    }
+    memset(entry, 0, sizeof(*entry));
+    record->data = NULL;
+    record->len = 0;
+    if (!store->calls->look) {
+        return APR_ENOTIMPL;
+    }
+    return store->calls->look(store, entry, record, id, pool);
+}
+
+apr_status_t idem_store_list(idem_store_t *store, idem_entry_t *entries,
+                             int *n, apr_uint64_t *cursor)
+{
+    if (!store || !entries || !n || *n < 1 || !cursor) {
+        return APR_EINVAL;
+    }
+    if (!store->calls->list) {
+        return APR_ENOTIMPL;
+    }
+    return store->calls->list(store, entries, n, cursor);
 }

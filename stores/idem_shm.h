@@ -163,7 +163,7 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
                             const idem_ask_t *ask, apr_pool_t *pool);
 apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
                              idem_end_t end, const struct iovec *vec, int nvec,
-                             apr_time_t now, apr_interval_time_t ttl);
+                             const idem_term_t *term);
 apr_status_t idem_shm_release(idem_store_t *store, const idem_token_t *token);
 apr_status_t idem_shm_abandon(idem_store_t *store, const idem_token_t *token,
                               apr_time_t now);

@@ -191,7 +191,7 @@ static apr_status_t commit_unknown(const idem_shm_store_t *shm,
 
 apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
                              idem_end_t end, const struct iovec *vec, int nvec,
-                             apr_time_t now, apr_interval_time_t ttl)
+                             const idem_term_t *term)
 {
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
     const idem_shm_part_t *part = part_of(shm, token);
@@ -204,7 +204,8 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
         return APR_NOTFOUND;
     }
     if (end == IDEM_END_UNKNOWN) {
-        rv = commit_unknown(shm, token, now, ttl, IDEM_SHM_LOCK_WAIT);
+        rv = commit_unknown(shm, token, term->now, term->ttl,
+                            IDEM_SHM_LOCK_WAIT);
         return rv == APR_SUCCESS ? idem_shm_sync_head(shm, part, token->place)
                                  : rv;
     }
@@ -214,7 +215,7 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
     if (len > idem_store_record_max(store)) {
         return APR_ENOSPC;
     }
-    rv = reserve(shm, token, (apr_uint32_t)len, now, &mine);
+    rv = reserve(shm, token, (apr_uint32_t)len, term->now, &mine);
     if (rv == APR_SUCCESS) {
         rv = fill(shm, part, &mine, vec, nvec);
     }
@@ -222,7 +223,7 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
         rv = publish(shm, token, &mine,
                      end == IDEM_END_DONE ? IDEM_SHM_DONE
                                           : IDEM_SHM_NOT_RETAINED,
-                     now + ttl);
+                     term->now + term->ttl);
     }
     if (rv == APR_SUCCESS) {
         rv = idem_shm_sync_head(shm, part, token->place);

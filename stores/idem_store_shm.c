@@ -307,12 +307,27 @@ static const char *shm_check(idem_store_t *store, apr_pool_t *pool)
     return NULL;
 }
 
+static apr_time_t shm_now(const idem_store_t *store)
+{
+    return idem_shm_uptime()
+           + ((const idem_shm_store_t *)store)->segment.offset;
+}
+
 /* ----------------------------------------------------------------- attach */
 
 static const idem_store_calls_t calls = {
-    idem_shm_claim,   idem_shm_commit, idem_shm_release,
-    idem_shm_abandon, shm_forget,      shm_purge,
-    shm_record_max,   shm_usage,       shm_check,
+    idem_shm_claim,
+    idem_shm_commit,
+    idem_shm_release,
+    idem_shm_abandon,
+    shm_forget,
+    shm_purge,
+    shm_record_max,
+    shm_usage,
+    shm_check,
+    shm_now,
+    NULL,
+    NULL,
 };
 
 apr_status_t idem_store_shm_attach(idem_store_t **store,
@@ -355,10 +370,4 @@ apr_status_t idem_store_shm_child_init(idem_store_t *store)
 void idem_store_shm_child_died(idem_store_t *store, pid_t pid)
 {
     idem_shm_owner_died(((idem_shm_store_t *)store)->owners, pid);
-}
-
-apr_time_t idem_store_shm_now(const idem_store_t *store)
-{
-    return idem_shm_uptime()
-           + ((const idem_shm_store_t *)store)->segment.offset;
 }

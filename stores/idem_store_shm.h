@@ -78,13 +78,6 @@ apr_status_t idem_store_shm_child_init(idem_store_t *store);
  */
 void idem_store_shm_child_died(idem_store_t *store, pid_t pid);
 
-/**
- * The clock of the store, in microseconds: it runs with the machine's
- * uptime, so a wall clock set back or forth changes nothing; over a reboot
- * the wall clock bridges the gap.
- */
-apr_time_t idem_store_shm_now(const idem_store_t *store);
-
 /** Mark the file as left in order, and unmap. At the end of the server. */
 void idem_shm_close(idem_shm_segment_t *segment);
 

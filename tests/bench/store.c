@@ -130,7 +130,8 @@ static void put(idem_store_t *store, apr_uint64_t n, apr_pool_t *pool)
     idem_token_t token;
 
     if (claim(store, &token, n, pool) != IDEM_CLAIM_NEW
-        || idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, NOW, TTL)
+        || idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1,
+                             &(idem_term_t){ NOW, TTL, 0 })
                != APR_SUCCESS) {
         die("put failed");
     }

@@ -40,8 +40,24 @@
  * time it has: kills that may happen meanwhile, one second of ours each. */
 #define LATE apr_time_from_sec(20)
 
-enum { NONE, RUNS, COMMITS, DONE, RELEASES, ABANDONS, FORGETS, GONE, DOUBT };
-enum { LOST, TORN, DOUBLE, STUCK, NFAULTS };
+enum {
+    NONE,
+    RUNS,
+    COMMITS,
+    DONE,
+    RELEASES,
+    ABANDONS,
+    FORGETS,
+    GONE,
+    DOUBT
+};
+enum {
+    LOST,
+    TORN,
+    DOUBLE,
+    STUCK,
+    NFAULTS
+};
 
 /* One execution. */
 typedef struct {
@@ -63,8 +79,8 @@ typedef struct {
     apr_time_t now;
     apr_uint64_t nlives;
     apr_uint64_t ops[WORKERS];
-    apr_uint32_t doomed[WORKERS]; /* births up to this are dead or dying */
-    apr_uint32_t reaped[WORKERS]; /* births up to this are dead */
+    apr_uint32_t doomed[WORKERS];  /* births up to this are dead or dying */
+    apr_uint32_t reaped[WORKERS];  /* births up to this are dead */
     apr_uint32_t forgetting[KEYS]; /* birth * WORKERS + slot */
     apr_uint64_t faults[NFAULTS];
     apr_uint64_t replays;
@@ -147,8 +163,8 @@ static int is_dead(const life_t *life)
 /* Is a forget of this key under way? It may hit whoever claims now. */
 static int is_forgetting(apr_uint32_t key)
 {
-    apr_uint32_t by
-        = __atomic_load_n(&model->forgetting[key], __ATOMIC_SEQ_CST);
+    apr_uint32_t by =
+        __atomic_load_n(&model->forgetting[key], __ATOMIC_SEQ_CST);
 
     return by != 0
            && __atomic_load_n(&model->reaped[by % WORKERS], __ATOMIC_SEQ_CST)
@@ -159,9 +175,9 @@ static int is_forgetting(apr_uint32_t key)
 
 static apr_uint32_t fill(char *data, apr_uint32_t key, apr_uint64_t fence)
 {
-    apr_uint32_t len
-        = sizeof(answer_t)
-          + (apr_uint32_t)(fence * 2654435761u >> 7) % (ANSWER_MAX - 64);
+    apr_uint32_t len =
+        sizeof(answer_t)
+        + (apr_uint32_t)(fence * 2654435761u >> 7) % (ANSWER_MAX - 64);
     answer_t answer = { fence, key, len };
     apr_uint32_t i;
 
@@ -217,8 +233,7 @@ static apr_uint64_t note(apr_uint32_t key, apr_uint64_t before, int busy,
                          int rerun, const idem_token_t *token,
                          apr_time_t until)
 {
-    apr_uint64_t n
-        = __atomic_add_fetch(&model->nlives, 1, __ATOMIC_SEQ_CST);
+    apr_uint64_t n = __atomic_add_fetch(&model->nlives, 1, __ATOMIC_SEQ_CST);
     life_t *life = &model->life[n % LIVES];
     apr_uint64_t is;
     apr_uint64_t w;
@@ -232,8 +247,8 @@ static apr_uint64_t note(apr_uint32_t key, apr_uint64_t before, int busy,
         int doubt;
 
         w = word_of(key);
-        doubt = busy || forgets_of(w) != forgets_of(before)
-                || is_forgetting(key);
+        doubt =
+            busy || forgets_of(w) != forgets_of(before) || is_forgetting(key);
         if (doubt) {
             __atomic_add_fetch(&model->unjudged, 1, __ATOMIC_RELAXED);
         }
@@ -244,8 +259,8 @@ static apr_uint64_t note(apr_uint32_t key, apr_uint64_t before, int busy,
             fprintf(stderr,
                     "\nstate %d, owner %s, rerun %d, now %ld, unknown until "
                     "%ld, until %ld, fence %lu after %lu\n",
-                    state_of(w), is_dead(life_of(w)) ? "dead" : "alive",
-                    rerun, (long)(now_of() / 1000000),
+                    state_of(w), is_dead(life_of(w)) ? "dead" : "alive", rerun,
+                    (long)(now_of() / 1000000),
                     (long)(life_of(w)->unknown_until / 1000000),
                     (long)(life_of(w)->until / 1000000),
                     (unsigned long)token->fence,
@@ -253,8 +268,7 @@ static apr_uint64_t note(apr_uint32_t key, apr_uint64_t before, int busy,
             fault(state_of(w) == DONE ? LOST : DOUBLE, key,
                   "claimed while another execution was in force");
         }
-        is = n << 24 | (w & 0xffff00)
-             | (apr_uint64_t)(doubt ? DOUBT : RUNS);
+        is = n << 24 | (w & 0xffff00) | (apr_uint64_t)(doubt ? DOUBT : RUNS);
     } while (!swap(key, w, is));
     return is;
 }
@@ -271,8 +285,7 @@ static void judge(apr_uint32_t key, apr_uint64_t w, idem_claim_t claim,
             && state != DOUBT) {
             fault(TORN, key, "an answer that is no longer in force");
         }
-        else if (state != DOUBT && state != FORGETS
-                 && life->fence != fence) {
+        else if (state != DOUBT && state != FORGETS && life->fence != fence) {
             fault(TORN, key, "the answer of another execution");
         }
         else if (state == DONE && asked >= life->until) {
@@ -319,11 +332,11 @@ static void end_claim(apr_uint32_t key, apr_uint64_t w,
         life_of(w)->until = now + ttl;
         next = with_state(w, state_of(w) == RUNS ? COMMITS : DOUBT);
         w = swap(key, w, next) ? next : w;
-        rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, now,
-                               ttl);
+        rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
+                               &(idem_term_t){ now, ttl, 0 });
         if (rv != APR_ENOSPC) {
-            ended(key, w,
-                  with_state(w, state_of(w) == COMMITS ? DONE : DOUBT), rv);
+            ended(key, w, with_state(w, state_of(w) == COMMITS ? DONE : DOUBT),
+                  rv);
             return;
         }
         __atomic_add_fetch(&model->refused, 1, __ATOMIC_RELAXED);
@@ -346,8 +359,8 @@ static void end_claim(apr_uint32_t key, apr_uint64_t w,
 
 static void forget(apr_uint32_t key, const idem_digest_t *id)
 {
-    apr_uint32_t by
-        = __atomic_load_n(&model->forgetting[key], __ATOMIC_SEQ_CST);
+    apr_uint32_t by =
+        __atomic_load_n(&model->forgetting[key], __ATOMIC_SEQ_CST);
     apr_uint64_t was;
     apr_uint64_t w;
 
@@ -410,8 +423,7 @@ static idem_claim_t once(apr_uint32_t key, int rerun, apr_pool_t *pool)
         return IDEM_CLAIM_NEW;
     }
     if (claim == IDEM_CLAIM_NEW) {
-        apr_uint64_t w = note(key, before, busy, rerun, &token,
-                              now + ttl);
+        apr_uint64_t w = note(key, before, busy, rerun, &token, now + ttl);
 
         __atomic_add_fetch(&model->runs, 1, __ATOMIC_RELAXED);
         end_claim(key, w, &token, pool);
@@ -504,8 +516,7 @@ static apr_uint64_t all_ops(void)
     int i;
 
     for (i = 0; i < WORKERS; i++) {
-        apr_uint64_t n
-            = __atomic_load_n(&model->ops[i], __ATOMIC_RELAXED);
+        apr_uint64_t n = __atomic_load_n(&model->ops[i], __ATOMIC_RELAXED);
 
         if (n != seen[i]) {
             seen[i] = n;
@@ -630,8 +641,8 @@ static void open_store(const char *path, idem_shm_segment_t *segment,
 
 int main(int argc, char **argv)
 {
-    apr_uint32_t kills
-        = argc > 2 ? (apr_uint32_t)strtoul(argv[2], NULL, 10) : 10000;
+    apr_uint32_t kills =
+        argc > 2 ? (apr_uint32_t)strtoul(argv[2], NULL, 10) : 10000;
     long limit = argc > 3 ? strtol(argv[3], NULL, 10) : 3600;
     apr_time_t begin = apr_time_now();
     idem_shm_segment_t segment;
@@ -664,7 +675,7 @@ int main(int argc, char **argv)
            (unsigned long)model->refused, (unsigned long)model->unjudged);
     idem_shm_close(&segment);
     return model->faults[LOST] + model->faults[TORN] + model->faults[DOUBLE]
-                       + model->faults[STUCK]
-                   > 0
-               || done < kills;
+                   + model->faults[STUCK]
+               > 0
+           || done < kills;
 }

@@ -58,7 +58,8 @@ static void run_claim(apr_uint32_t key, const idem_token_t *token,
         rv = idem_store_release(store, token);
     }
     else {
-        rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, T0, TTL);
+        rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
+                               &(idem_term_t){ T0, TTL, 0 });
     }
     if (rv != APR_SUCCESS && !is_forgotten(key, before)) {
         fault("a claim was gone at its end");
@@ -132,9 +133,9 @@ static int open_store(idem_shm_segment_t *segment, apr_pool_t *pool)
            && segment->nshards == 1
            && apr_global_mutex_create(&locks[0], NULL, APR_LOCK_DEFAULT, pool)
                   == APR_SUCCESS
-           && idem_store_shm_attach(
-                  &store, segment,
-                  apr_pmemdup(pool, locks, sizeof(locks)), pool)
+           && idem_store_shm_attach(&store, segment,
+                                    apr_pmemdup(pool, locks, sizeof(locks)),
+                                    pool)
                   == APR_SUCCESS
            && idem_store_shm_child_init(store) == APR_SUCCESS;
 }

@@ -57,7 +57,8 @@ apr_status_t commit_text(idem_store_t *store, const idem_token_t *token,
 {
     struct iovec vec = { (void *)(uintptr_t)text, strlen(text) };
 
-    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, now, TTL);
+    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
+                             &(idem_term_t){ now, TTL, 0 });
 }
 
 static char byte_of(apr_uint32_t n, apr_size_t i)
@@ -89,7 +90,8 @@ apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
         return rv;
     }
     assert_int_equal(claim, IDEM_CLAIM_NEW);
-    rv = idem_store_commit(store, &token, IDEM_END_DONE, vec, 3, now, TTL);
+    rv = idem_store_commit(store, &token, IDEM_END_DONE, vec, 3,
+                           &(idem_term_t){ now, TTL, 0 });
     if (rv != APR_SUCCESS) {
         assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
     }

@@ -116,19 +116,19 @@ static void other_ends_are_kept_apart(void **state)
 
     (void)claim_at(store, 1, 1, T0, &token, &record, *state);
     assert_int_equal(idem_store_commit(store, &token, IDEM_END_NOT_RETAINED,
-                                       &vec, 1, T0, TTL),
+                                       &vec, 1, &(idem_term_t){ T0, TTL, 0 }),
                      APR_SUCCESS);
     assert_int_equal(claim_at(store, 1, 1, T0, &token, &record, *state),
                      IDEM_CLAIM_NOT_RETAINED);
     assert_int_equal(record.len, 4);
     (void)claim_at(store, 2, 2, T0, &token, &record, *state);
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_UNKNOWN, NULL, 0, T0, TTL),
-        APR_SUCCESS);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_UNKNOWN, NULL,
+                                       0, &(idem_term_t){ T0, TTL, 0 }),
+                     APR_SUCCESS);
     (void)claim_at(store, 3, 3, T0, &token, &record, *state);
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_DONE, NULL, 0, T0, TTL),
-        APR_SUCCESS);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_DONE, NULL, 0,
+                                       &(idem_term_t){ T0, TTL, 0 }),
+                     APR_SUCCESS);
     assert_int_equal(claim_at(store, 3, 3, T0, &token, &record, *state),
                      IDEM_CLAIM_DONE);
     assert_int_equal(record.len, 0);
@@ -269,13 +269,13 @@ static void bad_arguments_are_refused(void **state)
         idem_store_claim(store, &claim, &token, &record, &bad, *state),
         APR_EINVAL);
     (void)claim_at(store, 1, 1, T0, &token, &record, *state);
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
-        APR_EINVAL);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1,
+                                       &(idem_term_t){ T0, TTL, 0 }),
+                     APR_EINVAL);
     vec.iov_len = 0;
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_UNKNOWN, &vec, 1, T0, TTL),
-        APR_EINVAL);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_UNKNOWN, &vec,
+                                       1, &(idem_term_t){ T0, TTL, 0 }),
+                     APR_EINVAL);
     token.shard = 0xffff;
     assert_int_equal(commit_text(store, &token, "x", T0), APR_NOTFOUND);
     assert_int_equal(idem_store_release(store, &token), APR_NOTFOUND);
@@ -367,10 +367,10 @@ static void answer_takes_the_room_of_the_expired(void **state)
         rv = put(store, ++n, 500, T0, sub);
     } while (rv == APR_SUCCESS && n < 1000000);
     assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec, 1,
-                                       T0 + TTL - 1, TTL),
+                                       &(idem_term_t){ T0 + TTL - 1, TTL, 0 }),
                      APR_ENOSPC);
     assert_int_equal(idem_store_commit(store, &running, IDEM_END_DONE, &vec, 1,
-                                       T0 + TTL, TTL),
+                                       &(idem_term_t){ T0 + TTL, TTL, 0 }),
                      APR_SUCCESS);
     assert_whole(store, *state);
 }

@@ -88,13 +88,13 @@ static void clock_goes_on_whatever_the_wall_clock_does(void **state)
 
     open_well(place, &segment);
     store = attach(&segment, *state);
-    first = idem_store_shm_now(store);
+    first = idem_store_now(store);
     assert_true(first >= T0 && first < T0 + apr_time_from_sec(60));
     idem_shm_close(&segment);
     assert_int_equal(open_at(place, SIZE, T0 * 3, &segment, &detail),
                      APR_SUCCESS);
     store = attach(&segment, *state);
-    again = idem_store_shm_now(store);
+    again = idem_store_now(store);
     assert_true(again >= first && again < first + apr_time_from_sec(60));
     idem_shm_close(&segment);
 }
@@ -128,7 +128,7 @@ static void wall_clock_bridges_a_reboot(void **state)
     size_t i;
 
     open_well(place, &segment);
-    was = idem_store_shm_now(attach(&segment, *state));
+    was = idem_store_now(attach(&segment, *state));
     idem_shm_close(&segment);
     for (i = 0; i < sizeof(away) / sizeof(away[0]); i++) {
         apr_time_t gap = apr_time_from_sec(away[i]);
@@ -139,7 +139,7 @@ static void wall_clock_bridges_a_reboot(void **state)
         assert_int_equal(open_at(place, SIZE, wall, &segment, &detail),
                          APR_SUCCESS);
         store = attach(&segment, *state);
-        now = idem_store_shm_now(store) - was;
+        now = idem_store_now(store) - was;
         /* A clock set back stops the store's time, and never turns it. */
         gap = gap > 0 ? gap : 0;
         assert_true(now > gap - apr_time_from_sec(30)

@@ -133,15 +133,15 @@ static void reservation_that_fails_leaves_nothing(void **state)
     free_units = part_of(store, 0)->shard->free_units;
     vec.iov_len = free_units * IDEM_SHM_UNIT;
     assert_true(vec.iov_len < idem_store_record_max(store));
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
-        APR_ENOSPC);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1,
+                                       &(idem_term_t){ T0, TTL, 0 }),
+                     APR_ENOSPC);
     assert_int_equal(part_of(store, 0)->shard->free_units, free_units);
     assert_whole(store, *state);
     vec.iov_len /= 2;
-    assert_int_equal(
-        idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, T0, TTL),
-        APR_SUCCESS);
+    assert_int_equal(idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1,
+                                       &(idem_term_t){ T0, TTL, 0 }),
+                     APR_SUCCESS);
     assert_whole(store, *state);
 }
 

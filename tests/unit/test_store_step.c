@@ -61,7 +61,7 @@ typedef struct {
     apr_uint32_t other;     /* absent, in another shard; 0: there is none */
     idem_token_t held;      /* claim of the parent, if any */
     int has_held;
-    int rows;               /* of the owner table, before the child */
+    int rows; /* of the owner table, before the child */
 } scene_t;
 
 struct op_t {
@@ -69,11 +69,11 @@ struct op_t {
     void (*prepare)(scene_t *s); /* in the parent */
     void (*ready)(scene_t *s);   /* in the child, before it is stepped */
     void (*act)(scene_t *s);
-    unsigned int allowed;        /* for key, afterwards */
-    unsigned int allowed2;       /* for key2; 0: there is none */
-    apr_time_t now;              /* when it is looked at */
-    const op_t *first;           /* somebody died in this before */
-    unsigned int depth;          /* so many instructions inside the lock */
+    unsigned int allowed;  /* for key, afterwards */
+    unsigned int allowed2; /* for key2; 0: there is none */
+    apr_time_t now;        /* when it is looked at */
+    const op_t *first;     /* somebody died in this before */
+    unsigned int depth;    /* so many instructions inside the lock */
 };
 
 /* ------------------------------------------------------------------ bytes */
@@ -102,7 +102,8 @@ static apr_status_t commit(idem_store_t *store, const idem_token_t *token,
     struct iovec vec = { data, LEN };
 
     fill(data, n);
-    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, now, TTL);
+    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
+                             &(idem_term_t){ now, TTL, 0 });
 }
 
 static void put_filled(scene_t *s, apr_uint32_t n, apr_time_t now)
@@ -110,15 +111,13 @@ static void put_filled(scene_t *s, apr_uint32_t n, apr_time_t now)
     idem_token_t token;
     idem_blob_t record;
 
-    assert_int_equal(
-        claim_at(s->store, n, n, now, &token, &record, s->pool),
-        IDEM_CLAIM_NEW);
+    assert_int_equal(claim_at(s->store, n, n, now, &token, &record, s->pool),
+                     IDEM_CLAIM_NEW);
     assert_int_equal(commit(s->store, &token, n, now), APR_SUCCESS);
 }
 
 /* The first number from @a n on whose id is in shard @a i. */
-static apr_uint32_t key_in(idem_store_t *store, apr_uint32_t i,
-                           apr_uint32_t n)
+static apr_uint32_t key_in(idem_store_t *store, apr_uint32_t i, apr_uint32_t n)
 {
     for (;; n++) {
         idem_digest_t id = digest(n);
@@ -248,7 +247,7 @@ static void fill_with_holes(scene_t *s)
     /* Claims leave a rest to the answers: that goes too. */
     vec.iov_len = part_of(s->store, 0)->shard->free_units * IDEM_SHM_UNIT;
     assert_int_equal(idem_store_commit(s->store, &token, IDEM_END_DONE, &vec,
-                                       1, T0, TTL),
+                                       1, &(idem_term_t){ T0, TTL, 0 }),
                      APR_SUCCESS);
     last = n;
     for (n = key_in(s->store, 0, first + 1); n < last;
@@ -289,13 +288,16 @@ static void leave_remains(scene_t *s)
     idem_store_shm_child_died(s->store, pid);
 }
 
-static const op_t op_commit = { "commit", NULL, claim_in_child,
-                                commit_in_child, DONE | UNKNOWN, 0, T0,
-                                NULL, 0 };
-static const op_t op_release = { "release", NULL, claim_in_child, release,
-                                 ABSENT | UNKNOWN, 0, T0, NULL, 0 };
-static const op_t op_claim = { "claim", NULL, NULL, claim_in_child,
-                               ABSENT | UNKNOWN, 0, T0, NULL, 0 };
+static const op_t op_commit = {
+    "commit", NULL, claim_in_child, commit_in_child, DONE | UNKNOWN, 0, T0,
+    NULL,     0
+};
+static const op_t op_release = {
+    "release", NULL, claim_in_child, release, ABSENT | UNKNOWN, 0, T0, NULL, 0
+};
+static const op_t op_claim = {
+    "claim", NULL, NULL, claim_in_child, ABSENT | UNKNOWN, 0, T0, NULL, 0
+};
 
 static const op_t ops[] = {
     { "claim", NULL, NULL, claim_in_child, ABSENT | UNKNOWN, 0, T0, NULL, 0 },
@@ -320,9 +322,15 @@ static const op_t ops[] = {
 };
 #define NOPS (sizeof(ops) / sizeof(ops[0]))
 
-static const op_t op_holes = { "commit into holes", fill_with_holes,
-                               claim_in_child, commit_in_child,
-                               DONE | UNKNOWN, 0, T0, NULL, 0 };
+static const op_t op_holes = { "commit into holes",
+                               fill_with_holes,
+                               claim_in_child,
+                               commit_in_child,
+                               DONE | UNKNOWN,
+                               0,
+                               T0,
+                               NULL,
+                               0 };
 
 #define NALL (NOPS + 1)
 
@@ -509,8 +517,8 @@ static void look(const scene_t *s, idem_store_t *store, apr_uint32_t at,
     idem_token_t token;
     idem_blob_t record;
     idem_claim_t claim;
-    apr_status_t rv = ask_at(store, n, n, 0, s->op->now, &claim, &token,
-                             &record, pool);
+    apr_status_t rv =
+        ask_at(store, n, n, 0, s->op->now, &claim, &token, &record, pool);
 
     if (rv != APR_SUCCESS) {
         fail_msg("%s, %u: status %d", s->op->name, at, rv);
@@ -643,8 +651,8 @@ static apr_uint32_t states_of(const op_t *op, apr_pool_t *parent)
     } while (step(&s, pid));
     stop(&s, pid);
     judge(&s, s.store, at);
-    print_message("%s: dead at any of %u instructions: %d states\n",
-                  op->name, at, states);
+    print_message("%s: dead at any of %u instructions: %d states\n", op->name,
+                  at, states);
     unset(&s);
     apr_pool_destroy(pool);
     return at;

@@ -38,7 +38,8 @@ static void put_bytes(idem_store_t *store, const idem_token_t *token,
     apr_status_t rv;
 
     memset(data, (int)(n & 0xff), sizeof(data));
-    rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1, T0, TTL);
+    rv = idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
+                           &(idem_term_t){ T0, TTL, 0 });
     if (rv != APR_SUCCESS) {
         _exit(2);
     }
@@ -230,7 +231,8 @@ static void reader_never_sees_a_mixture(void **state)
         if (claim_at(store, 1, 1, T0, &token, &record, *state)
             == IDEM_CLAIM_NEW) {
             assert_int_equal(idem_store_commit(store, &token, IDEM_END_DONE,
-                                               &vec, 1, T0, TTL),
+                                               &vec, 1,
+                                               &(idem_term_t){ T0, TTL, 0 }),
                              APR_SUCCESS);
         }
         (void)idem_store_forget(store, &id);
