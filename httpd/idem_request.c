@@ -1,11 +1,9 @@
 /* idem_request.c: request_rec -> context, key and id.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "idem_httpd.h"
+#include "idem_principal.h"
 
 #include <apr_strings.h>
-
-#include "mod_ssl.h"
 
 #define CTX_KEY "mod_idempotency:ctx"
 
@@ -113,140 +111,17 @@ apr_status_t idem_request_key(const char **key, const char **why,
     return APR_SUCCESS;
 }
 
-/* ------------------------------------------------------------ principal */
-
-static void add_text(idem_key_digest_t *digest, const char *text)
-{
-    /* An absent part must differ from an empty one. */
-    idem_key_digest_add(digest, text ? "+" : "-", 1);
-    if (text) {
-        idem_key_digest_add(digest, text, strlen(text));
-    }
-}
-
-static void add_credentials(idem_key_digest_t *digest, request_rec *r)
-{
-    if (r->user) {
-        add_text(digest, "user");
-        add_text(digest, r->user);
-    }
-    else {
-        add_text(digest, "authorization");
-        add_text(digest, apr_table_get(r->headers_in, "Authorization"));
-    }
-}
-
-static int cookie_matches(const char *pattern, const char *name,
-                          apr_size_t len)
-{
-    apr_size_t plen = strlen(pattern);
-
-    if (plen > 0 && pattern[plen - 1] == '*') {
-        return len >= plen - 1 && !strncmp(name, pattern, plen - 1);
-    }
-    return len == plen && !strncmp(name, pattern, len);
-}
-
-/* Every cookie of that name counts, in order: a client that sends two must
- * not be taken for one that sends either. */
-static void add_cookies(idem_key_digest_t *digest, request_rec *r,
-                        const char *pattern)
-{
-    const char *at = apr_table_get(r->headers_in, "Cookie");
-    const char *end, *eq;
-
-    while (at && *at) {
-        at += strspn(at, "; \t");
-        end = at + strcspn(at, ";");
-        eq = memchr(at, '=', (apr_size_t)(end - at));
-        if (eq && cookie_matches(pattern, at, (apr_size_t)(eq - at))) {
-            idem_key_digest_add(digest, at, (apr_size_t)(end - at));
-        }
-        at = end;
-    }
-    add_text(digest, NULL);
-}
-
-static const char *tls_client(request_rec *r)
-{
-    static char name[] = "SSL_CLIENT_CERT"; /* the API takes a char * */
-    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *lookup =
-        APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
-    const char *cert;
-
-    if (!lookup) {
-        return NULL;
-    }
-    cert = lookup(r->pool, r->server, r->connection, r, name);
-    return cert && *cert ? cert : NULL;
-}
-
-static apr_status_t add_expr(idem_key_digest_t *digest, request_rec *r,
-                             ap_expr_info_t *expr)
-{
-    const char *err = NULL;
-    const char *value = ap_expr_str_exec(r, expr, &err);
-
-    if (err) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "IDEM0016: IdempotencyPrincipal expr: %s", err);
-        return APR_EGENERAL;
-    }
-    add_text(digest, value);
-    return APR_SUCCESS;
-}
-
-static apr_status_t add_principal(idem_key_digest_t *digest, request_rec *r,
-                                  const idem_principal_t *part)
-{
-    idem_key_digest_add(digest, &part->kind, sizeof(part->kind));
-    add_text(digest, part->name);
-    switch (part->kind) {
-    case IDEM_PRINCIPAL_CREDENTIALS:
-        add_credentials(digest, r);
-        return APR_SUCCESS;
-    case IDEM_PRINCIPAL_COOKIE:
-        add_cookies(digest, r, part->name);
-        return APR_SUCCESS;
-    case IDEM_PRINCIPAL_HEADER:
-        add_text(digest, apr_table_get(r->headers_in, part->name));
-        return APR_SUCCESS;
-    case IDEM_PRINCIPAL_IP:
-        add_text(digest, r->useragent_ip);
-        return APR_SUCCESS;
-    case IDEM_PRINCIPAL_TLS:
-        add_text(digest, tls_client(r));
-        return APR_SUCCESS;
-    case IDEM_PRINCIPAL_EXPR:
-        return add_expr(digest, r, part->expr);
-    }
-    return APR_EGENERAL;
-}
-
 apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r)
 {
-    const apr_array_header_t *parts = ctx->conf->principal;
-    idem_key_digest_t *digest;
-    apr_status_t rv;
-    int i;
+    idem_who_t who = { 0 };
 
     if (!idem_server_store) {
         return APR_SUCCESS; /* the claim says so in its own words */
     }
-    rv = idem_key_digest_create(&digest, idem_server_store->secret,
-                                sizeof(idem_server_store->secret), ctx->pool);
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    add_text(digest, ctx->srv->host);
-    for (i = 0; i < parts->nelts; i++) {
-        rv = add_principal(digest, r,
-                           &APR_ARRAY_IDX(parts, i, idem_principal_t));
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-    }
-    idem_key_digest_add(digest, "key", 3);
-    idem_key_digest_add(digest, ctx->key, strlen(ctx->key));
-    return idem_key_digest_end(digest, &ctx->id);
+    who.user = r->user;
+    who.fields = r->headers_in;
+    who.ip = r->useragent_ip;
+    who.r = r;
+    return idem_principal_id(&ctx->id, ctx->srv->host, ctx->conf->principal,
+                             &who, ctx->key, ctx->pool);
 }
