@@ -138,9 +138,6 @@ apr_status_t idem_store_look(idem_store_t *store, idem_entry_t *entry,
     memset(entry, 0, sizeof(*entry));
     record->data = NULL;
     record->len = 0;
-    if (!store->calls->look) {
-        return APR_ENOTIMPL;
-    }
     return store->calls->look(store, entry, record, id, pool);
 }
 
@@ -149,9 +146,6 @@ apr_status_t idem_store_list(idem_store_t *store, idem_entry_t *entries,
 {
     if (!store || !entries || !n || *n < 1 || !cursor) {
         return APR_EINVAL;
-    }
-    if (!store->calls->list) {
-        return APR_ENOTIMPL;
     }
     return store->calls->list(store, entries, n, cursor);
 }

@@ -168,6 +168,33 @@ apr_status_t idem_shm_release(idem_store_t *store, const idem_token_t *token);
 apr_status_t idem_shm_abandon(idem_store_t *store, const idem_token_t *token,
                               apr_time_t now);
 
+/* ---- idem_shm_look.c: reading */
+
+/** What was found of a record, to copy it without the lock. */
+typedef struct {
+    apr_uint32_t unit;
+    idem_shm_head_t head;
+} idem_shm_found_t;
+
+/** Find an id; an index that is broken is made anew.
+ *  @param unit  out: IDEM_SHM_NONE if nothing is there */
+apr_status_t idem_shm_find_locked(const idem_shm_part_t *part,
+                                  const idem_digest_t *id, apr_uint32_t *unit);
+/**
+ * Copy what was found, without the lock. The checksum is over the copy: the
+ * original may change while it is read.
+ * @return APR_SUCCESS; APR_EAGAIN if the record went away meanwhile;
+ *         APR_EGENERAL if it is damaged
+ */
+apr_status_t idem_shm_copy_out(const idem_shm_part_t *part,
+                               const idem_shm_found_t *found,
+                               idem_blob_t *record, apr_pool_t *pool);
+apr_status_t idem_shm_look(idem_store_t *store, idem_entry_t *entry,
+                           idem_blob_t *record, const idem_digest_t *id,
+                           apr_pool_t *pool);
+apr_status_t idem_shm_list(idem_store_t *store, idem_entry_t *entries, int *n,
+                           apr_uint64_t *cursor);
+
 /* ---- idem_shm_sum.c: checksums */
 
 apr_uint64_t idem_shm_sum_ident(const idem_shm_head_t *head);

@@ -1,4 +1,4 @@
-/* idem_shm_claim.c: the store in shared memory: claim and look-up.
+/* idem_shm_claim.c: the store in shared memory: claim.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "idem_shm.h"
@@ -13,12 +13,6 @@
 #define PEEK_STEPS 16
 /* A record changes under a reader's hands only by expiry or release. */
 #define COPY_TRIES 16
-
-/* What a claim notes of a record, to copy it without the lock. */
-typedef struct {
-    apr_uint32_t unit;
-    idem_shm_head_t head;
-} found_t;
 
 static int has_room(const idem_shm_part_t *part, apr_uint32_t row,
                     const idem_ask_t *ask)
@@ -85,25 +79,16 @@ static apr_status_t new_locked(const idem_shm_store_t *shm,
 
 /* What is there in force? Settles the claim of a dead process and frees what
  * has expired, so that both end to the microsecond whenever a purge comes. */
-static apr_status_t find_locked(const idem_shm_store_t *shm,
-                                const idem_shm_part_t *part,
-                                const idem_digest_t *id, apr_time_t now,
-                                apr_uint32_t *unit)
+static apr_status_t find_live_locked(const idem_shm_store_t *shm,
+                                     const idem_shm_part_t *part,
+                                     const idem_digest_t *id, apr_time_t now,
+                                     apr_uint32_t *unit)
 {
+    apr_status_t rv = idem_shm_find_locked(part, id, unit);
     idem_shm_head_t *head;
-    int broken = 0;
 
-    *unit = idem_shm_part_find_locked(part, id, &broken);
-    if (broken) {
-        idem_shm_repair_locked(part, 0, 0);
-        broken = 0;
-        *unit = idem_shm_part_find_locked(part, id, &broken);
-    }
-    if (broken) {
-        return APR_EGENERAL;
-    }
-    if (*unit == IDEM_SHM_NONE) {
-        return APR_SUCCESS;
+    if (rv != APR_SUCCESS || *unit == IDEM_SHM_NONE) {
+        return rv;
     }
     head = idem_shm_part_head(part, *unit);
     if (head->state == IDEM_SHM_EXECUTING) {
@@ -139,10 +124,11 @@ static apr_status_t rerun_locked(const idem_shm_store_t *shm,
 static apr_status_t claim_locked(const idem_shm_store_t *shm,
                                  const idem_shm_part_t *part,
                                  const idem_ask_t *ask, idem_claim_t *claim,
-                                 idem_token_t *token, found_t *found)
+                                 idem_token_t *token, idem_shm_found_t *found)
 {
     idem_shm_head_t *head;
-    apr_status_t rv = find_locked(shm, part, ask->id, ask->now, &found->unit);
+    apr_status_t rv =
+        find_live_locked(shm, part, ask->id, ask->now, &found->unit);
 
     if (rv != APR_SUCCESS) {
         return rv;
@@ -177,53 +163,10 @@ static apr_status_t claim_locked(const idem_shm_store_t *shm,
     }
 }
 
-/* Copy what was found, without the lock. The checksum is over the copy: the
- * original may change while it is read.
- * @return APR_SUCCESS; APR_EAGAIN if the record went away meanwhile;
- *         APR_EGENERAL if it is damaged */
-static apr_status_t copy_out(const idem_shm_part_t *part, const found_t *found,
-                             idem_blob_t *record, apr_pool_t *pool)
-{
-    const idem_shm_head_t *was = &found->head;
-    const idem_shm_head_t *head = idem_shm_part_head(part, found->unit);
-    idem_shm_walk_t walk;
-    idem_shm_sum_t sum;
-    char *data;
-    apr_size_t len = 0;
-    int more;
-
-    if (was->len / IDEM_SHM_UNIT >= part->nunits) {
-        return APR_EGENERAL;
-    }
-    data = apr_palloc(pool, was->len > 0 ? was->len : 1);
-    idem_shm_walk_init(&walk, was);
-    do {
-        more = idem_shm_walk_next(&walk, part);
-        if (more == 1) {
-            memcpy(data + len, walk.data, walk.len);
-            len += walk.len;
-        }
-    } while (more == 1);
-
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&head->state, __ATOMIC_RELAXED) != was->state
-        || __atomic_load_n(&head->fence, __ATOMIC_RELAXED) != was->fence) {
-        return APR_EAGAIN;
-    }
-    idem_shm_sum_init(&sum, was->fence, was->state, was->len, was->expires);
-    idem_shm_sum_add(&sum, data, len);
-    if (more != 0 || idem_shm_sum_end(&sum) != was->is.sum) {
-        return APR_EGENERAL;
-    }
-    record->data = data;
-    record->len = len;
-    return APR_SUCCESS;
-}
-
 /* A record that is damaged was executed, and nobody can say any more what
  * the answer was. */
 static apr_status_t spoil(const idem_shm_store_t *shm, apr_uint32_t i,
-                          const found_t *found)
+                          const idem_shm_found_t *found)
 {
     const idem_shm_part_t *part = &shm->parts[i];
     idem_shm_head_t *head = idem_shm_part_head(part, found->unit);
@@ -259,11 +202,11 @@ static void warm(const idem_shm_head_t *head)
  * each other. All that is read here may be changing; what makes it sound is
  * that nothing is believed before it proves itself. The copy of the head has
  * to match its ident, so it is of one piece; the body has to match a sum
- * that covers the fence; and copy_out() looks last of all whether the head
- * is still done under this fence. Anything else is left to the lock.
+ * that covers the fence; and idem_shm_copy_out() looks last of all whether the
+ * head is still done under this fence. Anything else is left to the lock.
  */
 static int peek(const idem_shm_part_t *part, const idem_ask_t *ask,
-                found_t *found)
+                idem_shm_found_t *found)
 {
     apr_uint32_t bucket = idem_shm_part_bucket(part, ask->id);
     apr_uint32_t ref =
@@ -314,7 +257,7 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
     apr_uint32_t i = idem_shm_shard_of(shm, ask->id);
     idem_claim_t what = IDEM_CLAIM_IN_PROGRESS;
-    found_t found;
+    idem_shm_found_t found;
     apr_status_t rv;
     int tries;
 
@@ -323,7 +266,8 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
     }
     token->shard = i;
     if (peek(&shm->parts[i], ask, &found)
-        && copy_out(&shm->parts[i], &found, record, pool) == APR_SUCCESS) {
+        && idem_shm_copy_out(&shm->parts[i], &found, record, pool)
+               == APR_SUCCESS) {
         *claim = IDEM_CLAIM_DONE;
         return APR_SUCCESS;
     }
@@ -344,7 +288,7 @@ apr_status_t idem_shm_claim(idem_store_t *store, idem_claim_t *claim,
             *claim = what;
             return APR_SUCCESS;
         }
-        rv = copy_out(&shm->parts[i], &found, record, pool);
+        rv = idem_shm_copy_out(&shm->parts[i], &found, record, pool);
         if (rv == APR_SUCCESS) {
             *claim = what;
             return APR_SUCCESS;

@@ -326,8 +326,8 @@ static const idem_store_calls_t calls = {
     shm_usage,
     shm_check,
     shm_now,
-    NULL,
-    NULL,
+    idem_shm_look,
+    idem_shm_list,
 };
 
 apr_status_t idem_store_shm_attach(idem_store_t **store,

@@ -45,8 +45,16 @@ apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
 int is_put(const idem_blob_t *record, apr_uint32_t n);
 void assert_whole(idem_store_t *store, apr_pool_t *pool);
 
-/** All tests, to be put into a group. */
+/** Run all of them. @return how many failed */
+int contract_run(void);
+
+/* ---- the groups, a file each */
+
 extern const struct CMUnitTest contract_tests[];
 extern const size_t contract_ntests;
+extern const struct CMUnitTest contract_room_tests[];
+extern const size_t contract_room_ntests;
+extern const struct CMUnitTest contract_look_tests[];
+extern const size_t contract_look_ntests;
 
 #endif /* STORE_CONTRACT_H */

@@ -412,7 +412,6 @@ int main(void)
     int failed;
 
     apr_initialize();
-    failed = _cmocka_run_group_tests("contract", contract_tests,
-                                     contract_ntests, NULL, NULL);
+    failed = contract_run();
     return failed + cmocka_run_group_tests(ours, NULL, NULL);
 }
