@@ -16,7 +16,18 @@ idem_global_conf_t idem_global;
 void idem_config_reset(void)
 {
     memset(&idem_global, 0, sizeof(idem_global));
+    idem_config_reset_store();
+}
+
+void idem_config_reset_store(void)
+{
+    idem_global.store_path = NULL;
+    idem_global.store_path_set = 0;
     idem_global.store_size = DEFAULT_SIZE;
+    idem_global.store_sync = 0;
+    idem_global.provider = NULL;
+    idem_global.provider_name = NULL;
+    idem_global.provider_conf = NULL;
 }
 
 void *idem_config_create_srv(apr_pool_t *pool, server_rec *s)

@@ -457,6 +457,50 @@ static const char *set_store_option(cmd_parms *cmd, const char *arg)
                "size=64M path=idempotency.store sync=off");
 }
 
+/* The value may hold a password: only the module knows what may be said. */
+static const char *set_provider_option(cmd_parms *cmd, const char *arg)
+{
+    const char *eq = strchr(arg, '=');
+    const char *wrong = "an option has the form name=value";
+
+    if (eq && eq != arg) {
+        wrong = idem_global.provider->option(
+            &idem_global.provider_conf,
+            apr_pstrmemdup(cmd->pool, arg, (apr_size_t)(eq - arg)), eq + 1,
+            cmd->pool);
+    }
+    return wrong ? apr_psprintf(cmd->pool, "%s %s: %s", cmd->cmd->name,
+                                idem_global.provider_name, wrong)
+                 : NULL;
+}
+
+static const char *set_provider(cmd_parms *cmd, int argc, char *const argv[])
+{
+    const char *err;
+    int i;
+
+    idem_global.provider =
+        ap_lookup_provider(IDEM_STORE_PROVIDER_GROUP, argv[0],
+                           IDEM_STORE_PROVIDER_VERSION);
+    if (!idem_global.provider) {
+        return apr_psprintf(cmd->pool,
+                            "%s: '%s' is not a store here: LoadModule "
+                            "mod_idempotency_%s, or write \"shm size=64M\"",
+                            cmd->cmd->name, argv[0], argv[0]);
+    }
+    idem_global.provider_name = argv[0];
+    for (i = 1; i < argc; i++) {
+        err = set_provider_option(cmd, argv[i]);
+        if (err) {
+            return err;
+        }
+    }
+    err = idem_global.provider->check(idem_global.provider_conf, cmd->pool);
+    return err ? apr_psprintf(cmd->pool, "%s %s: %s", cmd->cmd->name, argv[0],
+                              err)
+               : NULL;
+}
+
 static const char *set_store(cmd_parms *cmd, void *mconfig, int argc,
                              char *const argv[])
 {
@@ -467,9 +511,13 @@ static const char *set_store(cmd_parms *cmd, void *mconfig, int argc,
     if (err) {
         return err;
     }
-    if (argc < 1 || strcmp(argv[0], "shm") != 0) {
-        return bad(cmd, argc < 1 ? "" : argv[0], "is not a store",
-                   "shm size=64M");
+    if (argc < 1) {
+        return bad(cmd, "", "is not a store", "shm size=64M");
+    }
+    /* The last line counts, with its options alone. */
+    idem_config_reset_store();
+    if (strcmp(argv[0], "shm") != 0) {
+        return set_provider(cmd, argc, argv);
     }
     for (i = 1; i < argc; i++) {
         err = set_store_option(cmd, argv[i]);

@@ -12,6 +12,7 @@
 #include "http_protocol.h"
 #include "http_request.h"
 #include "ap_expr.h"
+#include "ap_provider.h"
 #include "ap_regex.h"
 #include "util_filter.h"
 
@@ -90,6 +91,9 @@ typedef struct {
     apr_size_t store_size;
     int store_sync;
     int store_path_set;
+    const char *provider_name; /* NULL: the built-in store */
+    const idem_store_provider_t *provider;
+    void *provider_conf; /* made by its option() */
     apr_off_t response_max; /* the largest IdempotencyMaxResponse; 0: unset */
 } idem_global_conf_t;
 
@@ -97,6 +101,7 @@ extern idem_global_conf_t idem_global;
 extern const command_rec idem_config_cmds[];
 
 void idem_config_reset(void);
+void idem_config_reset_store(void);
 void *idem_config_create_dir(apr_pool_t *pool, char *dir);
 void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add);
 void *idem_config_create_srv(apr_pool_t *pool, server_rec *s);
@@ -130,6 +135,16 @@ void idem_server_child_init(apr_pool_t *pchild, server_rec *s);
 void idem_server_child_status(pid_t pid);
 void idem_server_count(int result);
 apr_uint64_t idem_server_counter(int result);
+
+/** The built-in store, idem_server_shm.c; only for idem_server.c. */
+void idem_server_shm_pre_config(apr_pool_t *pconf);
+/** Did an earlier start or restart of this server open it? */
+int idem_server_shm_is_open(apr_pool_t *pool);
+/** @return NULL if it could not be opened, which was logged */
+idem_store_t *idem_server_shm_open(server_rec *s, apr_pool_t *pconf);
+apr_status_t idem_server_shm_child_init(idem_store_t *store,
+                                        apr_pool_t *pchild);
+void idem_server_shm_child_died(idem_store_t *store, pid_t pid);
 
 /* -------------------------------------------------------------- request */
 

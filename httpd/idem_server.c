@@ -1,4 +1,4 @@
-/* idem_server.c: store, locks and counters over the life of the server.
+/* idem_server.c: store and counters over the life of the server.
  * SPDX-License-Identifier: Apache-2.0
  *
  * What outlives a restart is plain data in idem_retained_t, kept by httpd
@@ -7,26 +7,16 @@
  */
 #include "idem_httpd.h"
 
-#include <unistd.h>
-
 #include <apr_atomic.h>
 #include <apr_shm.h>
 #include <apr_strings.h>
 
 #include "mod_watchdog.h"
-#include "util_mutex.h"
 
-#include "idem_store_shm.h"
-
-#define MUTEX_TYPE "idempotency"
-#define RETAINED_LAYOUT 1 /* of idem_retained_t and counters_t */
-#define STORE_FILE "idempotency.store"
-#define STORE_WAIT apr_time_from_sec(10)
+#define RETAINED_LAYOUT 2 /* of idem_retained_t and counters_t */
 #define PURGE_INTERVAL apr_time_from_msec(500)
-#define SHARDS_MAX 64
 #define FILL_PERCENT 80 /* of the store in use: warn, once a minute */
 #define FILL_INTERVAL apr_time_from_sec(60)
-#define PATH_LEN 4096
 
 idem_store_t *idem_server_store;
 
@@ -36,17 +26,11 @@ typedef struct {
 
 /* Plain data only: see the top of the file. */
 typedef struct {
-    int opened;
-    pid_t parent;
-    idem_shm_segment_t segment;
-    apr_global_mutex_t *locks[SHARDS_MAX];
     counters_t *counters;
-    apr_size_t size;
-    int sync;
-    char path[PATH_LEN];
 } idem_retained_t;
 
 static idem_retained_t *retained;
+static int provided; /* the store is that of another module */
 
 void idem_server_count(int result)
 {
@@ -67,67 +51,20 @@ void idem_server_pre_config(apr_pool_t *pconf)
 {
     /* The last one lay in the pool that was just cleared. */
     idem_server_store = NULL;
-    ap_mutex_register(pconf, MUTEX_TYPE, NULL, APR_LOCK_DEFAULT, 0);
+    idem_server_shm_pre_config(pconf);
 }
 
 /* ---------------------------------------------------------------- opening */
 
-static apr_status_t open_segment(server_rec *s, apr_pool_t *ptemp)
-{
-    idem_shm_open_t how = { 0 };
-    const char *detail = NULL;
-    apr_status_t rv;
-
-    how.path = retained->path[0] ? retained->path : NULL;
-    how.size = retained->size;
-    how.sync = retained->sync;
-    how.wall = apr_time_now();
-    how.wait = STORE_WAIT;
-    rv = idem_shm_open(&retained->segment, &detail, &how, ptemp);
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
-                     "IDEM0001: store %s could not be opened: %s",
-                     how.path ? how.path : "in memory",
-                     detail ? detail : "see the reason above");
-        return rv;
-    }
-    if (detail) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "IDEM0002: store %s: %s",
-                     how.path ? how.path : "in memory", detail);
-    }
-    return APR_SUCCESS;
-}
-
-/* Rule 37: once, in the pool of the process; a lock made per generation
- * would not keep the old children out. */
-static apr_status_t create_locks(server_rec *s)
-{
-    apr_pool_t *pool = s->process->pool;
-    apr_uint32_t i;
-    apr_status_t rv;
-
-    for (i = 0; i < retained->segment.nshards; i++) {
-        rv = ap_global_mutex_create(&retained->locks[i], NULL, MUTEX_TYPE,
-                                    apr_psprintf(pool, "%u", i), s, pool, 0);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-    }
-    if (apr_global_mutex_mech(retained->locks[0]) == APR_LOCK_POSIXSEM) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "IDEM0003: Mutex posixsem stays locked for ever when "
-                     "its holder is killed; use \"Mutex default\" or "
-                     "\"Mutex pthread\" for idempotency");
-        return APR_EINVAL;
-    }
-    return APR_SUCCESS;
-}
-
+/* What was counted so far stays over a restart. */
 static apr_status_t create_counters(server_rec *s)
 {
     apr_shm_t *shm;
     apr_status_t rv;
 
+    if (retained->counters) {
+        return APR_SUCCESS;
+    }
     rv = apr_shm_create(&shm, sizeof(counters_t), NULL, s->process->pool);
     if (rv != APR_SUCCESS) {
         return rv;
@@ -137,54 +74,34 @@ static apr_status_t create_counters(server_rec *s)
     return APR_SUCCESS;
 }
 
-static const char *wanted_path(apr_pool_t *pool)
+/* A store of another module keeps what it has elsewhere: each start and
+ * restart opens it anew. */
+static idem_store_t *open_provided(server_rec *s, apr_pool_t *pconf)
 {
-    if (idem_global.store_path_set) {
-        return idem_global.store_path ? idem_global.store_path : "";
+    const idem_store_provider_t *provider = idem_global.provider;
+    const char *detail = NULL;
+    idem_store_t *store = NULL;
+    apr_status_t rv;
+
+    rv = provider->open(&store, &detail, idem_global.provider_conf, pconf);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
+                     "IDEM0100: store %s could not be opened: %s",
+                     idem_global.provider_name, detail ? detail : "no detail");
+        return NULL;
     }
-    return ap_runtime_dir_relative(pool, STORE_FILE);
+    if (detail) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "IDEM0101: store %s: %s",
+                     idem_global.provider_name, detail);
+    }
+    return store;
 }
 
-static int open_all(server_rec *s, apr_pool_t *pconf)
+/* Requests may be running in a segment that is open: it stays the store
+ * until the server stops, whatever the directive says by now. */
+static int is_provided(apr_pool_t *pconf)
 {
-    const char *path = wanted_path(pconf);
-
-    if (!path || strlen(path) >= sizeof(retained->path)) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "IDEM0004: IdempotencyStore path= is too long or not "
-                     "under a usable DefaultRuntimeDir");
-        return 0;
-    }
-    apr_cpystrn(retained->path, path, sizeof(retained->path));
-    retained->size = idem_global.store_size;
-    retained->sync = idem_global.store_sync;
-    retained->parent = getpid();
-    if (open_segment(s, pconf) != APR_SUCCESS) {
-        return 0;
-    }
-    if (retained->segment.nshards > SHARDS_MAX
-        || create_locks(s) != APR_SUCCESS
-        || create_counters(s) != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "IDEM0005: the locks of the store could not be made");
-        idem_shm_close(&retained->segment);
-        return 0;
-    }
-    retained->opened = 1;
-    return 1;
-}
-
-static void warn_changed(server_rec *s, apr_pool_t *pconf)
-{
-    const char *path = wanted_path(pconf);
-
-    if (retained->size != idem_global.store_size
-        || retained->sync != idem_global.store_sync || !path
-        || strcmp(path, retained->path) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "IDEM0006: a changed IdempotencyStore takes effect after "
-                     "stop and start; until then the store stays as it was");
-    }
+    return idem_global.provider && !idem_server_shm_is_open(pconf);
 }
 
 /* The default is not warned of: a small store is somebody's choice. */
@@ -197,26 +114,13 @@ static void warn_response_max(server_rec *s)
             APLOG_MARK, APLOG_WARNING, 0, s,
             "IDEM0024: IdempotencyMaxResponse %" APR_OFF_T_FMT
             " is more than this store takes, which is %" APR_SIZE_T_FMT
-            "; longer answers are not kept. A larger "
-            "size= of IdempotencyStore takes more",
-            idem_global.response_max, most);
+            "; longer answers are not kept.%s",
+            idem_global.response_max, most,
+            provided ? "" : " A larger size= of IdempotencyStore takes more");
     }
 }
 
 /* ---- life of a server */
-
-/* Runs for children too when their pconf goes, so the pid decides. */
-static apr_status_t close_at_exit(void *data)
-{
-    idem_retained_t *kept = data;
-
-    if (kept->opened && kept->parent == getpid()
-        && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING) {
-        idem_shm_close(&kept->segment);
-        kept->opened = 0;
-    }
-    return APR_SUCCESS;
-}
 
 /* Before requests are refused, and again as long as it lasts. */
 static void warn_fill(server_rec *s, apr_time_t now)
@@ -232,9 +136,10 @@ static void warn_fill(server_rec *s, apr_time_t now)
         last = now;
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "IDEM0025: the store is %d%% full; when it has no room "
-                     "new keys are refused. Raise size= of IdempotencyStore "
+                     "new keys are refused. Raise %s "
                      "or lower IdempotencyTTL",
-                     (int)(usage.used / (usage.size / 100)));
+                     (int)(usage.used / (usage.size / 100)),
+                     provided ? "its memory" : "size= of IdempotencyStore");
     }
 }
 
@@ -304,25 +209,17 @@ static idem_retained_t *get_retained(apr_pool_t *pool)
 
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
 {
-    apr_status_t rv;
-
     retained = get_retained(pconf);
     name_hosts(s, pconf);
-    if (!retained->opened) {
-        if (!open_all(s, pconf)) {
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (create_counters(s) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                     "IDEM0102: there is no shared memory for the counters");
+        return HTTP_INTERNAL_SERVER_ERROR;
     }
-    else {
-        warn_changed(s, pconf);
-    }
-    apr_pool_cleanup_register(pconf, retained, close_at_exit,
-                              apr_pool_cleanup_null);
-    rv = idem_store_shm_attach(&idem_server_store, &retained->segment,
-                               retained->locks, pconf);
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
-                     "IDEM0008: the store could not be used");
+    provided = is_provided(pconf);
+    idem_server_store =
+        provided ? open_provided(s, pconf) : idem_server_shm_open(s, pconf);
+    if (!idem_server_store) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     if (idem_key_init() != APR_SUCCESS
@@ -338,20 +235,13 @@ int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
 
 void idem_server_child_init(apr_pool_t *pchild, server_rec *s)
 {
-    apr_uint32_t i;
-    apr_status_t rv = APR_SUCCESS;
+    apr_status_t rv;
 
     if (!idem_server_store) {
         return;
     }
-    for (i = 0; rv == APR_SUCCESS && i < retained->segment.nshards; i++) {
-        rv = apr_global_mutex_child_init(
-            &retained->locks[i], apr_global_mutex_lockfile(retained->locks[i]),
-            pchild);
-    }
-    if (rv == APR_SUCCESS) {
-        rv = idem_store_shm_child_init(idem_server_store);
-    }
+    rv = provided ? idem_global.provider->child_init(idem_server_store, pchild)
+                  : idem_server_shm_child_init(idem_server_store, pchild);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
                      "IDEM0010: this child cannot use the store; it refuses "
@@ -360,10 +250,9 @@ void idem_server_child_init(apr_pool_t *pchild, server_rec *s)
     }
 }
 
-/* Rules 42 and 58: the parent is root, and never reads more than a row. */
 void idem_server_child_status(pid_t pid)
 {
-    if (idem_server_store) {
-        idem_store_shm_child_died(idem_server_store, pid);
+    if (idem_server_store && !provided) {
+        idem_server_shm_child_died(idem_server_store, pid);
     }
 }

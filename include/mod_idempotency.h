@@ -288,6 +288,12 @@ typedef struct {
     const char *(*option)(void **conf, const char *name, const char *value,
                           apr_pool_t *pool);
     /**
+     * After the last option.
+     * @param conf  what option() made; NULL if no option was given
+     * @return NULL, or what is missing, from @a pool
+     */
+    const char *(*check)(const void *conf, apr_pool_t *pool);
+    /**
      * Open the store in the parent, before children exist, at every start
      * and restart. Nothing of it may be older than @a pool, which goes with
      * the configuration.
