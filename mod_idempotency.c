@@ -12,7 +12,7 @@
  *
  * lib/ holds the decisions, stores/ the memory, httpd/ the glue.
  */
-#include "idem_httpd.h"
+#include "idem_audit.h"
 
 #include "ap_mpm.h"
 #include "mod_status.h"
@@ -146,6 +146,7 @@ static int protect(idem_ctx_t *ctx, request_rec *r)
                       "IDEM0014: the digest of a key could not be made");
         return idem_refuse(ctx, r, IDEM_PROBLEM_STORE_UNAVAILABLE, NULL, NULL);
     }
+    idem_audit_principal(ctx, r);
     return claim_and_act(ctx, r);
 }
 
@@ -217,6 +218,7 @@ static int idem_log_transaction(request_rec *r)
 
     if (ctx) {
         idem_capture_end(ctx, r);
+        idem_audit_request(ctx, r);
     }
     return DECLINED;
 }
@@ -259,6 +261,7 @@ static void register_hooks(apr_pool_t *pool)
 {
     (void)pool;
     ap_hook_pre_config(idem_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_open_logs(idem_audit_open, NULL, NULL, APR_HOOK_MIDDLE);
     /* mod_watchdog looks for its clients at APR_HOOK_LAST. */
     ap_hook_post_config(idem_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(idem_server_child_init, NULL, NULL, APR_HOOK_MIDDLE);

@@ -4,7 +4,7 @@
  * A setter checks everything at once, and says the value, what is wrong with
  * it, and one that works.
  */
-#include "idem_httpd.h"
+#include "idem_audit.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -536,6 +536,8 @@ const command_rec idem_config_cmds[] = {
                       "where records are kept; default shm size=64M"),
     AP_INIT_TAKE1("IdempotencyQuota", set_quota, NULL, RSRC_CONF,
                   "percent of the store for a virtual host; default none"),
+    AP_INIT_TAKE12("IdempotencyAuditLog", idem_audit_set, NULL, RSRC_CONF,
+                   "file or |program, keys=on for key texts; default none"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
     AP_INIT_TAKE1("IdempotencyMaxResponse", set_response_max, NULL,

@@ -95,6 +95,8 @@ typedef struct {
     const idem_store_provider_t *provider;
     void *provider_conf; /* made by its option() */
     apr_off_t response_max; /* the largest IdempotencyMaxResponse; 0: unset */
+    const char *audit;      /* file, or '|' and program; NULL: none */
+    int audit_keys;         /* key texts may stand in it */
 } idem_global_conf_t;
 
 extern idem_global_conf_t idem_global;
@@ -166,6 +168,7 @@ typedef struct {
     idem_digest_t print;
     idem_token_t token;
     int counted; /* a result was counted */
+    int result;  /* the last one, if counted: what became of the request */
     int owed;    /* settling failed: the claim still stands */
 
     /* request body, set aside for the handler */
@@ -181,6 +184,12 @@ typedef struct {
     idem_path_t path;
     apr_table_t *base_out; /* both tables as they were at the claim */
     apr_table_t *base_err;
+
+    /* audit log */
+    idem_digest_t principal;
+    int has_principal;
+    const char *original_id; /* UNIQUE_ID of the request that ran; or NULL */
+    apr_time_t original_time; /* 0: none is told of */
 } idem_ctx_t;
 
 idem_ctx_t *idem_ctx_get(request_rec *r);
@@ -208,6 +217,10 @@ apr_status_t idem_request_key(const char **key, const char **why,
 
 /** Virtual host, principal and key -> id of the record. */
 apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r);
+
+/** Virtual host and principal -> digest. */
+apr_status_t idem_request_principal(idem_digest_t *digest,
+                                    const idem_ctx_t *ctx, request_rec *r);
 
 /**
  * Read the body, set it aside and take the fingerprint.

@@ -3,6 +3,7 @@
  */
 #include <apr_strings.h>
 
+#include "idem_audit.h"
 #include "idem_capture.h"
 
 static void apply(apr_table_t *table, const apr_table_t *set,
@@ -100,6 +101,7 @@ int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob)
     }
     ctx->state = IDEM_STATE_SETTLED;
     idem_ctx_result(ctx, r, IDEM_RESULT_REPLAYED);
+    idem_audit_original(ctx, r, &record);
     set_response(r, &record);
     if (*ctx->conf->marker) {
         apr_table_setn(r->headers_out, ctx->conf->marker, "true");
@@ -158,6 +160,9 @@ int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
     }
     ctx->state = IDEM_STATE_SETTLED;
     idem_ctx_result(ctx, r, IDEM_RESULT_PROBLEM + (int)problem);
+    if (record) {
+        idem_audit_original(ctx, r, record);
+    }
     body = idem_problem_body(problem, ctx->conf->problem_base, status, detail,
                              record ? record->status : 0, r->pool);
     take_error_path(r);

@@ -50,6 +50,7 @@ void idem_ctx_result(idem_ctx_t *ctx, request_rec *r, int result)
         apr_table_setn(ctx->first->subprocess_env, "IDEMPOTENCY_KEY",
                        ctx->key);
     }
+    ctx->result = result;
     if (!ctx->counted) {
         ctx->counted = 1;
         idem_server_count(result);
@@ -111,17 +112,30 @@ apr_status_t idem_request_key(const char **key, const char **why,
     return APR_SUCCESS;
 }
 
-apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r)
+static apr_status_t id_of(idem_digest_t *id, const idem_ctx_t *ctx,
+                          request_rec *r, const char *key)
 {
     idem_who_t who = { 0 };
 
-    if (!idem_server_store) {
-        return APR_SUCCESS; /* the claim says so in its own words */
-    }
     who.user = r->user;
     who.fields = r->headers_in;
     who.ip = r->useragent_ip;
     who.r = r;
-    return idem_principal_id(&ctx->id, ctx->srv->host, ctx->conf->principal,
-                             &who, ctx->key, ctx->pool);
+    return idem_principal_id(id, ctx->srv->host, ctx->conf->principal, &who,
+                             key, ctx->pool);
+}
+
+apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r)
+{
+    if (!idem_server_store) {
+        return APR_SUCCESS; /* the claim says so in its own words */
+    }
+    return id_of(&ctx->id, ctx, r, ctx->key);
+}
+
+/* No key of a client is empty. */
+apr_status_t idem_request_principal(idem_digest_t *digest,
+                                    const idem_ctx_t *ctx, request_rec *r)
+{
+    return idem_server_store ? id_of(digest, ctx, r, "") : APR_EGENERAL;
 }
