@@ -13,6 +13,7 @@
  * lib/ holds the decisions, stores/ the memory, httpd/ the glue.
  */
 #include "idem_audit.h"
+#include "idem_numbers.h"
 
 #include "ap_mpm.h"
 #include "mod_status.h"
@@ -61,6 +62,20 @@ static int bypass(idem_ctx_t *ctx, request_rec *r)
     return DECLINED;
 }
 
+/* A request that waits claims again and again: what it found first says
+ * whether its key was known. */
+static void count_claim(idem_ctx_t *ctx, apr_status_t rv, idem_claim_t found)
+{
+    if (rv != APR_SUCCESS) {
+        return;
+    }
+    idem_numbers_timing(ctx->srv, IDEM_TIMING_CLAIM, ctx->claim_began);
+    if (!ctx->looked) {
+        ctx->looked = 1;
+        idem_numbers_found(ctx->srv, found);
+    }
+}
+
 static apr_status_t claim(idem_ctx_t *ctx, request_rec *r, idem_claim_t *found,
                           idem_blob_t *record)
 {
@@ -77,8 +92,10 @@ static apr_status_t claim(idem_ctx_t *ctx, request_rec *r, idem_claim_t *found,
     ask.rerun_unknown = ctx->conf->rerun_unknown;
     ask.now = idem_store_now(idem_server_store);
     ask.ttl = ctx->conf->ttl;
+    ctx->claim_began = idem_numbers_clock();
     rv = idem_store_claim(idem_server_store, found, &ctx->token, record, &ask,
                           ctx->pool);
+    count_claim(ctx, rv, *found);
     if (APR_STATUS_IS_ENOSPC(rv)) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
                       "IDEM0011: no room for key %s: the store is full, "

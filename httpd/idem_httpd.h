@@ -80,9 +80,11 @@ typedef struct {
 
 /** Per server; the store is the main server's. */
 typedef struct {
-    const char *host;      /* stable name of the virtual host */
-    apr_uint32_t host_sum; /* a digest of it */
-    int quota;             /* percent of the store; 0: no limit */
+    const char *host;       /* stable name of the virtual host */
+    apr_uint32_t host_sum;  /* a digest of it */
+    const char *label;      /* ServerName and port, for people */
+    int quota;              /* percent of the store; 0: no limit */
+    struct idem_row_t *row; /* where it is counted; NULL: nowhere */
 } idem_srv_conf_t;
 
 /** Server-wide, reset at each reading of the configuration. */
@@ -93,7 +95,7 @@ typedef struct {
     int store_path_set;
     const char *provider_name; /* NULL: the built-in store */
     const idem_store_provider_t *provider;
-    void *provider_conf; /* made by its option() */
+    void *provider_conf;    /* made by its option() */
     apr_off_t response_max; /* the largest IdempotencyMaxResponse; 0: unset */
     const char *audit;      /* file, or '|' and program; NULL: none */
     int audit_keys;         /* key texts may stand in it */
@@ -135,8 +137,6 @@ void idem_server_pre_config(apr_pool_t *pconf);
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s);
 void idem_server_child_init(apr_pool_t *pchild, server_rec *s);
 void idem_server_child_status(pid_t pid);
-void idem_server_count(int result);
-apr_uint64_t idem_server_counter(int result);
 
 /** The built-in store, idem_server_shm.c; only for idem_server.c. */
 void idem_server_shm_pre_config(apr_pool_t *pconf);
@@ -167,9 +167,11 @@ typedef struct {
     idem_digest_t id;
     idem_digest_t print;
     idem_token_t token;
-    int counted; /* a result was counted */
-    int result;  /* the last one, if counted: what became of the request */
-    int owed;    /* settling failed: the claim still stands */
+    int counted;              /* a result was counted */
+    int looked;               /* what the first claim found was counted */
+    apr_uint64_t claim_began; /* see idem_numbers_clock() */
+    int result; /* the last one, if counted: what became of the request */
+    int owed;   /* settling failed: the claim still stands */
 
     /* request body, set aside for the handler */
     int body_read;
@@ -188,7 +190,7 @@ typedef struct {
     /* audit log */
     idem_digest_t principal;
     int has_principal;
-    const char *original_id; /* UNIQUE_ID of the request that ran; or NULL */
+    const char *original_id;  /* UNIQUE_ID of the request that ran; or NULL */
     apr_time_t original_time; /* 0: none is told of */
 } idem_ctx_t;
 

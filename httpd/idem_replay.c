@@ -5,6 +5,7 @@
 
 #include "idem_audit.h"
 #include "idem_capture.h"
+#include "idem_numbers.h"
 
 static void apply(apr_table_t *table, const apr_table_t *set,
                   const apr_array_header_t *unset)
@@ -92,6 +93,7 @@ static void set_response(request_rec *r, const idem_record_t *record)
 int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob)
 {
     idem_record_t record;
+    int rc;
 
     if (idem_record_decode(&record, blob, ctx->pool) != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
@@ -106,7 +108,9 @@ int idem_replay(idem_ctx_t *ctx, request_rec *r, const idem_blob_t *blob)
     if (*ctx->conf->marker) {
         apr_table_setn(r->headers_out, ctx->conf->marker, "true");
     }
-    return send_body(r, record.body.data, record.body.len);
+    rc = send_body(r, record.body.data, record.body.len);
+    idem_numbers_timing(ctx->srv, IDEM_TIMING_REPLAY, ctx->claim_began);
+    return rc;
 }
 
 /* ---- problems */

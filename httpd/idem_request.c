@@ -1,6 +1,7 @@
 /* idem_request.c: request_rec -> context, key and id.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "idem_numbers.h"
 #include "idem_principal.h"
 
 #include <apr_strings.h>
@@ -53,7 +54,7 @@ void idem_ctx_result(idem_ctx_t *ctx, request_rec *r, int result)
     ctx->result = result;
     if (!ctx->counted) {
         ctx->counted = 1;
-        idem_server_count(result);
+        idem_numbers_result(ctx->srv, result);
     }
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "key %s: %s",
                   idem_ctx_short_id(ctx), word);

@@ -1,51 +1,24 @@
-/* idem_server.c: store and counters over the life of the server.
+/* idem_server.c: the store and the virtual hosts over the life of the server.
  * SPDX-License-Identifier: Apache-2.0
  *
- * What outlives a restart is plain data in idem_retained_t, kept by httpd
- * while this code is unloaded and loaded again (rule 28). The store struct
+ * What outlives a restart is plain data, kept by httpd while this code is
+ * unloaded and loaded again (rule 28): the segment of the built-in store, see
+ * idem_server_shm.c, and the numbers, see idem_numbers.c. The store struct
  * and everything with a pointer into code is made anew each time.
  */
-#include "idem_httpd.h"
+#include "idem_numbers.h"
 
-#include <apr_atomic.h>
-#include <apr_shm.h>
 #include <apr_strings.h>
 
 #include "mod_watchdog.h"
 
-#define RETAINED_LAYOUT 2 /* of idem_retained_t and counters_t */
 #define PURGE_INTERVAL apr_time_from_msec(500)
 #define FILL_PERCENT 80 /* of the store in use: warn, once a minute */
 #define FILL_INTERVAL apr_time_from_sec(60)
 
 idem_store_t *idem_server_store;
 
-typedef struct {
-    apr_uint64_t of[IDEM_RESULT_COUNT];
-} counters_t;
-
-/* Plain data only: see the top of the file. */
-typedef struct {
-    counters_t *counters;
-} idem_retained_t;
-
-static idem_retained_t *retained;
 static int provided; /* the store is that of another module */
-
-void idem_server_count(int result)
-{
-    if (retained && retained->counters && result >= 0
-        && result < IDEM_RESULT_COUNT) {
-        apr_atomic_inc64(&retained->counters->of[result]);
-    }
-}
-
-apr_uint64_t idem_server_counter(int result)
-{
-    return retained && retained->counters
-               ? apr_atomic_read64(&retained->counters->of[result])
-               : 0;
-}
 
 void idem_server_pre_config(apr_pool_t *pconf)
 {
@@ -55,24 +28,6 @@ void idem_server_pre_config(apr_pool_t *pconf)
 }
 
 /* ---------------------------------------------------------------- opening */
-
-/* What was counted so far stays over a restart. */
-static apr_status_t create_counters(server_rec *s)
-{
-    apr_shm_t *shm;
-    apr_status_t rv;
-
-    if (retained->counters) {
-        return APR_SUCCESS;
-    }
-    rv = apr_shm_create(&shm, sizeof(counters_t), NULL, s->process->pool);
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    retained->counters = apr_shm_baseaddr_get(shm);
-    memset(retained->counters, 0, sizeof(counters_t));
-    return APR_SUCCESS;
-}
 
 /* A store of another module keeps what it has elsewhere: each start and
  * restart opens it anew. */
@@ -149,6 +104,7 @@ static apr_status_t purge_step(int state, void *data, apr_pool_t *pool)
     if (state == AP_WATCHDOG_STATE_RUNNING && idem_server_store) {
         idem_store_purge(idem_server_store, idem_store_now(idem_server_store));
         warn_fill(data, idem_store_now(idem_server_store));
+        idem_numbers_step();
     }
     return APR_SUCCESS;
 }
@@ -169,6 +125,16 @@ static void start_purge(server_rec *s, apr_pool_t *pconf)
                      "IDEM0007: no mod_watchdog: expired records are freed "
                      "only when room is wanted");
     }
+}
+
+/* As people name it: two hosts may have the same. */
+static const char *label_of(const server_rec *s, apr_pool_t *pool)
+{
+    unsigned int port = s->addrs && s->addrs->host_port ? s->addrs->host_port
+                                                        : s->port;
+    const char *name = s->server_hostname ? s->server_hostname : "";
+
+    return port ? apr_psprintf(pool, "%s:%u", name, port) : name;
 }
 
 /* Rule 60: stable over restarts, so no pointer and no number by position. */
@@ -192,30 +158,14 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
             hash = (hash ^ (unsigned char)*p) * 16777619u;
         }
         srv->host_sum = hash;
+        srv->label = label_of(s, pconf);
     }
-}
-
-/* A restart may load another version of this code, which must not take the
- * struct of the old one for its own: it then finds the store in use. */
-static idem_retained_t *get_retained(apr_pool_t *pool)
-{
-    const char *key = apr_psprintf(
-        pool, "mod_idempotency %d %" APR_SIZE_T_FMT " %d", RETAINED_LAYOUT,
-        sizeof(idem_retained_t), IDEM_RESULT_COUNT);
-    idem_retained_t *kept = ap_retained_data_get(key);
-
-    return kept ? kept : ap_retained_data_create(key, sizeof(*kept));
 }
 
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
 {
-    retained = get_retained(pconf);
     name_hosts(s, pconf);
-    if (create_counters(s) != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "IDEM0102: there is no shared memory for the counters");
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
+    idem_numbers_open(s);
     provided = is_provided(pconf);
     idem_server_store =
         provided ? open_provided(s, pconf) : idem_server_shm_open(s, pconf);

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "idem_capture.h"
+#include "idem_numbers.h"
 
 /* Rule 52. Runs in signal handlers under prefork: no log, no allocation. */
 apr_status_t idem_settle_abandon(void *data)
@@ -45,11 +46,17 @@ static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
                            const struct iovec *vec, int nvec)
 {
     idem_term_t term = { 0 };
+    apr_uint64_t began = idem_numbers_clock();
+    apr_status_t rv;
 
     term.now = idem_store_now(idem_server_store);
     term.ttl = ctx->conf->ttl;
-    return idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
-                             &term);
+    rv = idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
+                           &term);
+    if (rv == APR_SUCCESS) {
+        idem_numbers_timing(ctx->srv, IDEM_TIMING_COMMIT, began);
+    }
+    return rv;
 }
 
 void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r)

@@ -1,7 +1,7 @@
 /* idem_status.c: result words, and the section in mod_status.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "idem_httpd.h"
+#include "idem_view.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -45,70 +45,108 @@ static const char *camel(const char *word, apr_pool_t *pool)
 }
 
 typedef struct {
-    const char *word;
-    const char *title;
-    apr_uint64_t value;
-} number_t;
+    request_rec *r;
+    int flags;
+} page_t;
 
-static int store_numbers(number_t *number)
+static void show(const page_t *page, const char *word, const char *title,
+                 const char *value)
 {
-    idem_usage_t usage;
-    const number_t numbers[] = {
-        { "store-size", "store size, bytes", 0 },
-        { "store-used", "store used, bytes", 0 },
-        { "records-executing", "records executing", 0 },
-        { "records-done", "records done", 0 },
-        { "records-not-retained", "records not retained", 0 },
-        { "records-unknown", "records of unknown outcome", 0 },
-        { "records-expired", "records expired so far", 0 },
-        { "store-repairs", "repairs after a crash so far", 0 },
-        { "store-refused", "claims refused for want of room so far", 0 },
-    };
-    int i;
+    request_rec *r = page->r;
 
-    idem_store_usage(idem_server_store, &usage);
-    memcpy(number, numbers, sizeof(numbers));
-    i = 0;
-    number[i++].value = usage.size;
-    number[i++].value = usage.used;
-    number[i++].value = usage.executing;
-    number[i++].value = usage.done;
-    number[i++].value = usage.not_retained;
-    number[i++].value = usage.unknown;
-    number[i++].value = usage.expired;
-    number[i++].value = usage.repairs;
-    number[i++].value = usage.refused;
-    return i;
-}
-
-static void show(request_rec *r, int flags, const number_t *number)
-{
-    if (flags & AP_STATUS_SHORT) {
-        ap_rprintf(r, "Idempotency%s: %" APR_UINT64_T_FMT "\n",
-                   camel(number->word, r->pool), number->value);
+    if (page->flags & AP_STATUS_SHORT) {
+        ap_rvputs(r, "Idempotency", camel(word, r->pool), ": ", value, "\n",
+                  NULL);
     }
-    else if (flags & AP_STATUS_NOTABLE) {
-        ap_rprintf(r, "%s: %" APR_UINT64_T_FMT "<br />\n", number->title,
-                   number->value);
+    else if (page->flags & AP_STATUS_NOTABLE) {
+        ap_rvputs(r, title, ": ", value, "<br />\n", NULL);
     }
     else {
-        ap_rprintf(r,
-                   "<tr><td>%s</td><td align=\"right\">%" APR_UINT64_T_FMT
-                   "</td></tr>\n",
-                   number->title, number->value);
+        ap_rvputs(r, "<tr><td>", title, "</td><td align=\"right\">", value,
+                  "</td></tr>\n", NULL);
     }
 }
 
-/* Counts only, never keys: any tenant may see this page. */
+static void show_number(const page_t *page, const char *word,
+                        const char *title, apr_uint64_t value)
+{
+    show(page, word, title,
+         apr_psprintf(page->r->pool, "%" APR_UINT64_T_FMT, value));
+}
+
+static void show_store(const page_t *page, const idem_usage_t *usage)
+{
+    show_number(page, "store-size", "store size, bytes", usage->size);
+    show_number(page, "store-used", "store used, bytes", usage->used);
+    show_number(page, "records-executing", "records executing",
+                usage->executing);
+    show_number(page, "records-done", "records done", usage->done);
+    show_number(page, "records-not-retained", "records not retained",
+                usage->not_retained);
+    show_number(page, "records-unknown", "records of unknown outcome",
+                usage->unknown);
+    show_number(page, "tombstones", "tombstones of expired records",
+                usage->tombstones);
+    show_number(page, "records-expired", "records expired so far",
+                usage->expired);
+    show_number(page, "store-repairs", "repairs after a crash so far",
+                usage->repairs);
+    show_number(page, "store-refused",
+                "claims refused for want of room so far", usage->refused);
+}
+
+static void show_shares(const page_t *page, const idem_view_t *view)
+{
+    apr_pool_t *pool = page->r->pool;
+    apr_uint64_t part, of;
+    int i;
+
+    for (i = 0; i < IDEM_SHARE_COUNT; i++) {
+        const idem_share_text_t *text = &idem_share_text[i];
+
+        idem_view_share(&part, &of, (idem_share_t)i, view->sum.hour);
+        show(page, apr_pstrcat(pool, text->word, "-percent", NULL),
+             apr_pstrcat(pool, text->means, ", last hour, percent", NULL),
+             of ? apr_psprintf(pool, "%.2f", 100.0 * (double)part / (double)of)
+                : "-");
+    }
+}
+
+static void show_timings(const page_t *page, const idem_view_t *view)
+{
+    apr_pool_t *pool = page->r->pool;
+    int i;
+
+    for (i = 0; i < IDEM_TIMING_COUNT; i++) {
+        const idem_histogram_t *timing = &view->sum.tally.timing[i];
+        const char *word = idem_view_timing_str(i);
+
+        show(page, apr_pstrcat(pool, word, "-p50-us", NULL),
+             apr_pstrcat(pool, word, ", half within, microseconds", NULL),
+             apr_psprintf(pool, "%.1f",
+                          (double)idem_histogram_within(timing, 500) / 1e3));
+        show(page, apr_pstrcat(pool, word, "-p99-us", NULL),
+             apr_pstrcat(pool, word, ", 99 % within, microseconds", NULL),
+             apr_psprintf(pool, "%.1f",
+                          (double)idem_histogram_within(timing, 990) / 1e3));
+    }
+}
+
+/* Sums only, never keys or hosts: mod_status shows every request anyway, and
+ * who may see it is mod_status's to say. */
 int idem_status_hook(request_rec *r, int flags)
 {
-    number_t number[16];
+    page_t page = { 0 };
+    const idem_view_t *view;
     int table = !(flags & (AP_STATUS_SHORT | AP_STATUS_NOTABLE));
-    int i, n;
+    int i;
 
     if (!idem_server_store) {
         return DECLINED;
     }
+    page.r = r;
+    page.flags = flags;
+    view = idem_view_create(r, 1);
     if (!(flags & AP_STATUS_SHORT)) {
         ap_rputs("<hr />\n<h1>Idempotency</h1>\n", r);
     }
@@ -116,16 +154,14 @@ int idem_status_hook(request_rec *r, int flags)
         ap_rputs("<table border=\"0\">\n", r);
     }
     for (i = 0; i < IDEM_RESULT_COUNT; i++) {
-        number_t result = { idem_result_str(i), NULL, 0 };
-
-        result.title = apr_pstrcat(r->pool, "requests ", result.word, NULL);
-        result.value = idem_server_counter(i);
-        show(r, flags, &result);
+        show_number(
+            &page, idem_result_str(i),
+            apr_pstrcat(r->pool, "requests ", idem_result_str(i), NULL),
+            view->sum.tally.result[i]);
     }
-    n = store_numbers(number);
-    for (i = 0; i < n; i++) {
-        show(r, flags, &number[i]);
-    }
+    show_store(&page, &view->usage);
+    show_shares(&page, view);
+    show_timings(&page, view);
     if (table) {
         ap_rputs("</table>\n", r);
     }
