@@ -1,0 +1,389 @@
+# test_audit_file.py: the audit log as a file or program: whole lines, rotated
+# as other logs, and never in the way of a request.
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import threading
+import time
+
+import audit
+import pytest
+from rig import wait_until
+
+FULL = "/dev/full"
+
+
+def starts_not(api, number):
+    with pytest.raises(AssertionError) as failure:
+        api.server.start()
+    assert number in str(failure.value)
+    return str(failure.value)
+
+
+# ------------------------------------------------------------------ whole
+
+def many(api, threads, each):
+    """Requests at once, with long paths and all that JSON has to escape."""
+    unit = '%22%5C%0a%ff"'
+    failed = []
+
+    def run(number):
+        for i in range(each):
+            answer = api.post("/orders/" + unit * (7 * i % 71),
+                              "c-%d-%d" % (number, i))
+            if answer.status != 201:
+                failed.append(answer)
+    pool = [threading.Thread(target=run, args=(i,)) for i in range(threads)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join(60)
+    assert not failed, failed[:3]
+    return threads * each
+
+
+def test_no_line_is_torn(own):
+    """issue 5.4: many processes write at once"""
+    api = own(conf=audit.LOG_KEYS + "HttpProtocolOptions Unsafe\n"
+              "AllowEncodedSlashes NoDecode")
+    api.server.start()
+    found = audit.lines(api.server, many(api, 16, 40))
+    assert len({told["key_text"] for told in found}) == 640
+    assert {told["result"] for told in found} == {"executed"}
+    assert any(told.get("cut") == ["path"] for told in found)
+
+
+def test_longest_line(own):
+    """docs: at most 4096 bytes; what is cut is named"""
+    api = own(conf=audit.LOG_KEYS, extra=("unique_id",),
+              location="IdempotencyKeyMaxLength 1024")
+    api.server.start()
+    key = '"' + '\\"' * 1024 + '"'
+    watch = audit.Watch(api)
+    answer = watch.post("/orders/" + "x" * 6000, key)
+    assert answer.status == 201
+    assert answer.line["key_text"] == '"' * 1024
+    assert answer.line["cut"] == ["path"]
+    assert answer.line["path"] == ("/api/%s/orders/%s"
+                                   % (api.tag, "x" * 6000))[:800]
+    assert api.post("/orders/" + "x" * 6000, key).marked
+
+
+# -------------------------------------------------------------- injection
+
+FORGED = '{"result":"executed","status":200,"forged":1}'
+
+
+@pytest.mark.parametrize("key", [
+    '"a\\"}"', '"\\\\"', '"\\",\\"result\\":\\"forged\\""',
+    '"' + FORGED.replace('"', '\\"') + '"', "a%s%n%00", '"\\\\u000a{}"'])
+def test_keys_do_not_break_a_line(own, key):
+    api = own(conf=audit.LOG_KEYS)
+    api.server.start()
+    watch = audit.Watch(api)
+    assert watch.post("/orders", key).status == 201
+    told = watch.found[0]
+    text = key if key[0] != '"' else re.sub(r"\\(.)", r"\1", key[1:-1])
+    assert told["key_text"] == text
+    assert told["result"] == "executed" and "forged" not in told
+
+
+@pytest.mark.parametrize("path", [
+    '/a"},{"forged":1}', "/%0a" + FORGED, "/a\\", "/\xc3\xa9", "/\xff\xfe",
+    "/\xe2\x80\xa8", "/\x1b[2J"])
+def test_paths_do_not_break_a_line(own, path):
+    """Unsafe lets in what strict parsing refuses"""
+    api = own(conf=audit.LOG + "HttpProtocolOptions Unsafe")
+    api.server.start()
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/orders", '"p"').replace(
+            b"/orders ", b"/orders" + path.encode("latin-1") + b" ", 1))
+        status = conn.answer().status
+    wait_until(lambda: audit.raw_lines(api.server), 1)
+    found = [audit.parse(line) for line in audit.raw_lines(api.server)]
+    assert len(found) == (0 if status == 400 else 1), (status, found)
+    for told in found:
+        assert told["status"] == status and "forged" not in told
+        try:
+            text = path.encode("latin-1").decode("utf-8")
+        except UnicodeDecodeError:
+            text = path  # bytes stand for themselves
+        assert told["path"].endswith(text)
+
+
+def test_the_environment_does_not_break_a_line(own):
+    """A tenant's SetEnv names a UNIQUE_ID of his own"""
+    api = own(conf=audit.LOG)
+    api.server.file("htdocs/app/.htaccess", "SetEnv UNIQUE_ID '%s%s'\n"
+                    "RewriteEngine On\nRewriteRule . /php/c.php?t=%s [L]\n"
+                    "SetEnv IDEMPOTENCY_RESULT forged\n"
+                    % ('"},' + FORGED, "z" * 5000, api.tag))
+    api.server.start()
+    watch = audit.Watch(api)
+    watch.post("/app/pay", '"e"')
+    again = watch.post("/app/pay", '"e"').line
+    assert again["result"] == "replayed" and "forged" not in again
+    assert len(again.get("original_id", "")) <= 64
+
+
+@pytest.mark.mpms("prefork")
+def test_a_script_does_not_break_a_line(own):
+    """mod_php runs in the process that writes the line"""
+    api = own(conf=audit.LOG)
+    api.server.file("php/env.php", "<?php\n"
+                    "apache_setenv('UNIQUE_ID', \"\\n%s\\n\", true);\n"
+                    "apache_setenv('IDEMPOTENCY_RESULT', 'forged', true);\n"
+                    "echo 'ok';\n" % FORGED.replace('"', '\\"'))
+    api.server.start()
+    watch = audit.Watch(api)
+    told = watch.post("/php/env.php", '"e"').line
+    assert told["result"] == "executed" and "forged" not in told
+
+
+# --------------------------------------------------------------- the file
+
+def test_file_is_roots(own):
+    api = own(conf=audit.LOG)
+    api.server.start()
+    about = os.stat(api.server.path("logs/audit.log"))
+    assert about.st_uid == 0 and stat.S_IMODE(about.st_mode) == 0o640
+
+
+def test_scripts_do_not_inherit_it(own):
+    """rule 57: CLOEXEC"""
+    api = own(conf=audit.LOG)
+    api.server.file("cgi/fds", "#!/usr/bin/python3 -ISE\nimport os, sys\n"
+                    "sys.stdin.read()\nprint('Content-Type: text/plain\\n')\n"
+                    "for n in os.listdir('/proc/self/fd'):\n"
+                    "    try:\n"
+                    "        print(os.readlink('/proc/self/fd/' + n))\n"
+                    "    except OSError:\n        pass\n", 0o755)
+    api.server.start()
+    body = api.post("/cgi/fds", '"f"').body.decode()
+    assert "error.log" in body or "pipe:" in body
+    assert "audit.log" not in body
+
+
+def test_rotated_as_other_logs(own):
+    """logrotate: rename, then graceful; requests in flight included"""
+    api = own(conf=audit.LOG)
+    api.server.start()
+    watch = audit.Watch(api)
+    watch.post("/orders", '"one"')
+    with api.conn() as conn:
+        before = api.n
+        conn.send(api.raw("POST", "/gate", '"two"'))
+        api.wait_n(before + 1)
+        os.rename(api.server.path("logs/audit.log"),
+                  api.server.path("logs/audit.log.1"))
+        api.server.again(signal.SIGUSR1)
+        api.post("/orders", '"three"')
+        api.open_gate()
+        assert conn.answer().status == 201
+    new = audit.lines(api.server, 1)
+    old = audit.lines(api.server, 2, "logs/audit.log.1")
+    assert [told["path"].split("/")[-1] for told in old + new] == [
+        "orders", "gate", "orders"]
+    # A restart goes on with the same file.
+    api.server.again(signal.SIGHUP)
+    api.post("/orders", '"three"')
+    assert [told["result"] for told in audit.lines(api.server, 2)] == [
+        "executed", "replayed"]
+
+
+# --------------------------------------------------------------- in the way
+
+def test_a_full_disk_costs_lines_only(own):
+    """issue 5.4: requests go on; said once a minute"""
+    api = own(conf="IdempotencyAuditLog " + FULL)
+    api.server.start()
+    api.expect_log("IDEM0063")
+    for i in range(10):
+        assert api.post("/orders", "f%d" % i).status == 201
+        assert api.post("/orders", "f%d" % i).marked
+    assert api.n == 10
+    assert wait_until(lambda: "IDEM0063" in api.server.log(), 3)
+    said = [line for line in api.server.log().splitlines()
+            if "IDEM0063" in line]
+    assert len(said) == 1 and "No space left" in said[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    where = str(tmp_path / "disk")
+    os.mkdir(where)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755",
+                    "tmpfs", where], check=True, timeout=20)
+    yield where
+    subprocess.run(["umount", "-l", where], check=True, timeout=20)
+
+
+def test_a_disk_that_fills_up_and_is_freed(own, small_disk):
+    """docs: after a line that was cut off the next one stands alone"""
+    path = os.path.join(small_disk, "audit.log")
+    api = own(conf="IdempotencyAuditLog %s\n" % path)
+    api.server.start()
+    api.expect_log("IDEM0063")
+    name = os.path.relpath(path, api.server.root)
+    with open(os.path.join(small_disk, "ballast"), "wb") as file:
+        file.write(b"b" * 8192)
+    for i in range(40):
+        assert api.post("/orders", "f%d" % i).status == 201
+    assert wait_until(lambda: "IDEM0063" in api.server.log(), 3)
+    os.unlink(os.path.join(small_disk, "ballast"))
+    before = len(audit.raw_lines(api.server, name))
+    assert 0 < before < 40
+    for i in range(5):
+        assert api.post("/orders", "g%d" % i).status == 201
+    assert wait_until(
+        lambda: len(audit.raw_lines(api.server, name)) >= before + 5, 3)
+    whole = torn = 0
+    for line in audit.raw_lines(api.server, name):
+        try:
+            json.loads(line.decode())
+            whole += 1
+        except ValueError:
+            torn += 1
+    # One line at most was cut off; it swallowed no other.
+    assert torn <= 1 and whole == before + 5 - torn
+    assert api.n == 45
+
+
+# ------------------------------------------------------------ the program
+
+PIPE = 'IdempotencyAuditLog "|$exec cat >>@ROOT@/logs/audit.log"\n'
+
+
+def writers(api):
+    """Processes that read our pipe."""
+    found = []
+    for pid in api.server.pids():
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as file:
+                if file.read().split(b"\0")[0] == b"cat":
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+def test_a_program_gets_the_lines(own):
+    api = own(conf=PIPE + "HttpProtocolOptions Unsafe\n"
+              "AllowEncodedSlashes NoDecode")
+    api.server.start()
+    assert len(audit.lines(api.server, many(api, 8, 30))) == 240
+
+
+def test_a_program_without_a_shell(own):
+    api = own(conf='IdempotencyAuditLog "|/usr/bin/tee -a logs/audit.log" '
+              "keys=on")
+    api.server.start()
+    api.post("/orders", '"t"')
+    assert audit.lines(api.server, 1)[0]["key_text"] == "t"
+
+
+def test_a_program_that_does_not_read_holds_up_nobody(own):
+    """issue 5.4: a pipe that is full costs lines, not requests"""
+    api = own(conf=PIPE)
+    api.server.start()
+    api.expect_log("IDEM0063")
+    reader = writers(api)[0]
+    os.kill(reader, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for i in range(220):  # more than a pipe takes
+            assert api.post("/orders/" + "x" * 700, "s%d" % i).status == 201
+        assert time.monotonic() - began < 20
+        assert wait_until(lambda: "IDEM0063" in api.server.log(), 3)
+    finally:
+        os.kill(reader, signal.SIGCONT)
+    assert api.n == 220
+    wait_until(lambda: len(audit.raw_lines(api.server)) >= 30, 5)
+    found = [audit.parse(line) for line in audit.raw_lines(api.server)]
+    assert 30 <= len(found) < 220
+    api.post("/orders", '"after"')
+    assert wait_until(
+        lambda: len(audit.raw_lines(api.server)) == len(found) + 1, 5)
+
+
+def test_a_program_that_dies_is_started_again(own):
+    """as httpd's own piped logs; nothing breaks in between"""
+    api = own(conf=PIPE)
+    api.server.start()
+    api.expect_log("IDEM0063", "AH00106")
+    watch = audit.Watch(api)
+    watch.post("/orders", '"one"')
+    os.kill(writers(api)[0], signal.SIGKILL)
+    assert api.post("/orders", '"two"').status == 201
+    assert wait_until(lambda: writers(api), 12)
+    api.post("/orders", '"three"')
+    results = [told["path"] for told in audit.lines(api.server, 3)]
+    assert len(results) == 3
+
+
+def test_graceful_with_a_program(own):
+    api = own(conf=PIPE)
+    api.server.start()
+    # httpd takes the program that it ended for a child it had lost.
+    api.expect_log("long lost child came home")
+    api.post("/orders", '"one"')
+    audit.lines(api.server, 1)
+    api.server.again(signal.SIGUSR1)
+    api.post("/orders", '"one"')
+    assert [told["result"] for told in audit.lines(api.server, 2)] == [
+        "executed", "replayed"]
+    assert wait_until(lambda: len(writers(api)) == 1, 5)
+
+
+# --------------------------------------------------------------- bad values
+
+@pytest.mark.parametrize("line, says", [
+    ("IdempotencyAuditLog logs/a keys=maybe", "keys=on"),
+    ("IdempotencyAuditLog logs/a keys=on more", "takes 1-2"),
+    ("IdempotencyAuditLog", "takes 1-2"),
+    ("IdempotencyAuditLog ''", "takes 1-2"),
+    ("IdempotencyAuditLog '|'", "logs/idempotency.log"),
+    ("IdempotencyAuditLog logs/a\nIdempotencyAuditLog logs/b", "second"),
+    ("<VirtualHost *:1>\nIdempotencyAuditLog logs/a\n</VirtualHost>",
+     "cannot occur within <VirtualHost>"),
+    ("<Location />\nIdempotencyAuditLog logs/a\n</Location>",
+     "not allowed in"),
+])
+def test_bad_values_stop_the_start(own, line, says):
+    api = own(conf=line)
+    status, said = api.server.check()
+    assert status != 0 and says in said, said
+
+
+def test_check_opens_nothing(own):
+    """rule 47: httpd -t leaves nothing behind"""
+    api = own(conf=audit.LOG)
+    assert api.server.check()[0] == 0
+    assert not os.path.exists(api.server.path("logs/audit.log"))
+
+
+def test_not_in_htaccess(own):
+    api = own(conf=audit.LOG)
+    api.server.file("htdocs/.htaccess", "IdempotencyAuditLog logs/b\n")
+    api.server.start()
+    api.expect_log("not allowed here")
+    assert api.send("GET", "=/index.html?%s").status == 500
+
+
+@pytest.mark.parametrize("value, number", [
+    ("missing/audit.log", "IDEM0060"), ("logs", "IDEM0060"),
+    ('"|/no/such/program"', "IDEM0061")])
+def test_what_cannot_be_opened_stops_the_start(own, value, number):
+    api = own(conf="IdempotencyAuditLog " + value)
+    said = starts_not(api, number)
+    assert value.strip('"|') in said
+
+
+def test_a_named_pipe_that_nobody_reads_does_not_hang(own):
+    api = own(conf="IdempotencyAuditLog run/fifo")
+    os.mkfifo(api.server.path("run/fifo"))
+    starts_not(api, "IDEM0060")
