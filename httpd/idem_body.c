@@ -142,7 +142,7 @@ static apr_status_t start_print(idem_fingerprint_t **print, idem_ctx_t *ctx,
     int i;
 
     rv = idem_fingerprint_create(
-        print, apr_table_get(r->headers_in, "Content-Type"), ctx->pool);
+        print, apr_table_get(r->headers_in, "Content-Type"), 0, ctx->pool);
     if (rv != APR_SUCCESS) {
         return rv;
     }

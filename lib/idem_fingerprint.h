@@ -3,7 +3,9 @@
  *
  * Everything is hashed as it comes: a body of any size takes constant memory.
  * A multipart body is hashed without its boundary, which clients make anew
- * for each attempt; one that is malformed counts byte for byte.
+ * for each attempt. JSON and urlencoded bodies can be compared by what they
+ * mean; they are kept for that, up to IDEM_BODY_PARSE_MAX. Whatever has not
+ * plainly one meaning counts byte for byte.
  */
 #ifndef IDEM_FINGERPRINT_H
 #define IDEM_FINGERPRINT_H
@@ -15,14 +17,19 @@ typedef struct idem_fingerprint_t idem_fingerprint_t;
 /** Once per process, before any fingerprint: fetches what OpenSSL has. */
 apr_status_t idem_fingerprint_init(void);
 
+/* Kinds of body that are compared by meaning; 0: byte for byte. */
+#define IDEM_FINGERPRINT_JSON 1 /* order of members, spaces, escapes */
+#define IDEM_FINGERPRINT_FORM 2 /* urlencoded: order of names, escapes */
+
 /**
  * Start a fingerprint (SHA-256). Freed with @a pool.
  * @param content_type  the request's Content-Type or NULL; if it is
  *                      multipart/ * with a valid boundary parameter the body
  *                      is compared by its parts
+ * @param kinds         IDEM_FINGERPRINT_JSON and _FORM, or'ed
  */
 apr_status_t idem_fingerprint_create(idem_fingerprint_t **print,
-                                     const char *content_type,
+                                     const char *content_type, int kinds,
                                      apr_pool_t *pool);
 
 /**

@@ -21,6 +21,9 @@ static const char bad_length[] =
     "The key is empty or longer than this service takes.";
 static const char not_bare[] =
     "An unquoted key has characters that need quotes (RFC 9651 3.3.3).";
+static const char not_plain[] =
+    "The key has characters other than visible ones of ASCII and inner "
+    "spaces.";
 static const char not_quoted[] =
     "The key has to be quoted: a String of RFC 9651.";
 
@@ -332,6 +335,28 @@ apr_status_t idem_key_parse(const char **key, const char **why,
         return APR_EINVAL;
     }
     *key = text;
+    return APR_SUCCESS;
+}
+
+apr_status_t idem_key_plain(const char **key, const char **why,
+                            const char *value, apr_size_t len_max,
+                            apr_pool_t *pool)
+{
+    apr_size_t len = strlen(value), i;
+
+    *why = len == 0 || len > len_max ? bad_length : NULL;
+    for (i = 0; i < len && !*why; i++) {
+        if (value[i] < 0x20 || value[i] > 0x7e) {
+            *why = not_plain; /* chars above 7F are < 0 */
+        }
+    }
+    if (!*why && (value[0] == ' ' || value[len - 1] == ' ')) {
+        *why = not_plain;
+    }
+    if (*why) {
+        return APR_EINVAL;
+    }
+    *key = apr_pstrmemdup(pool, value, len);
     return APR_SUCCESS;
 }
 

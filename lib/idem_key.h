@@ -35,6 +35,18 @@ apr_status_t idem_key_parse(const char **key, const char **why,
                             const char *value, idem_key_syntax_t syntax,
                             apr_size_t len_max, apr_pool_t *pool);
 
+/**
+ * Check a key that stands in a query, a form or JSON, where it needs no
+ * quotes: visible characters of ASCII and spaces inside.
+ * @param key     out: a copy of @a value from @a pool
+ * @param why     out: on failure a sentence for the client; constant
+ * @param len_max longest key, in bytes, 1..IDEM_KEY_LEN_MAX
+ * @return APR_SUCCESS or APR_EINVAL
+ */
+apr_status_t idem_key_plain(const char **key, const char **why,
+                            const char *value, apr_size_t len_max,
+                            apr_pool_t *pool);
+
 /** Once per process, before any digest: fetches what OpenSSL has. */
 apr_status_t idem_key_init(void);
 

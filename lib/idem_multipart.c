@@ -1,11 +1,9 @@
-/* idem_multipart.c: a multipart body -> digest of its parts, as it streams.
+/* idem_multipart.c: a multipart body -> its parts, as it streams.
  * SPDX-License-Identifier: Apache-2.0
  *
- * RFC 2046 5.1.1. Each part counts with the bytes of its header block and of
- * its content; the boundary does not. What is not plainly well-formed (text
- * before the first or behind the last delimiter, a missing end, a delimiter
- * line with more on it than padding) is left to the caller, who then
- * compares byte for byte.
+ * RFC 2046 5.1.1. What is not plainly well-formed (text before the first or
+ * behind the last delimiter, a missing end, a delimiter line with more on it
+ * than padding) is a fault: parsers differ in what they make of it.
  *
  *   START --delimiter--> LINE --CRLF--> HEADERS --empty line--> CONTENT
  *                         |  ^                                     |
@@ -18,6 +16,7 @@
  */
 #include "idem_multipart.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include <apr_cstr.h>
@@ -39,9 +38,8 @@ typedef enum {
 } place_t;
 
 struct idem_multipart_t {
-    const EVP_MD *sha256;
-    EVP_MD_CTX *all;  /* over the digests of the parts */
-    EVP_MD_CTX *part; /* over the bytes of one */
+    const idem_multipart_sink_t *sink;
+    void *baton;
     place_t at;
     char delimiter[BOUNDARY_MAX + 5]; /* CRLF "--" boundary */
     apr_size_t dlen;
@@ -49,7 +47,7 @@ struct idem_multipart_t {
     apr_size_t headers; /* bytes of this part's header block */
     int line_empty;     /* nothing yet on this header line */
     int parts;
-    int failed;
+    char block[HEADERS_MAX]; /* the header block */
 };
 
 /* ---------------------------------------------------------- Content-Type */
@@ -147,19 +145,11 @@ static int find_boundary(const char *p, char *boundary)
     return found && !*p;
 }
 
-/* ----------------------------------------------------------------- digests */
-
-static apr_status_t free_digests(void *data)
-{
-    idem_multipart_t *parts = data;
-
-    EVP_MD_CTX_free(parts->all);
-    EVP_MD_CTX_free(parts->part);
-    return APR_SUCCESS;
-}
+/* ----------------------------------------------------------------- parsing */
 
 idem_multipart_t *idem_multipart_create(const char *content_type,
-                                        const EVP_MD *sha256, apr_pool_t *pool)
+                                        const idem_multipart_sink_t *sink,
+                                        void *baton, apr_pool_t *pool)
 {
     char boundary[BOUNDARY_MAX + 1];
     idem_multipart_t *parts;
@@ -167,55 +157,24 @@ idem_multipart_t *idem_multipart_create(const char *content_type,
     if (!find_boundary(content_type, boundary)) {
         return NULL;
     }
-    parts = apr_pcalloc(pool, sizeof(*parts));
+    parts = apr_palloc(pool, sizeof(*parts));
+    memset(parts, 0, offsetof(idem_multipart_t, block));
+    parts->sink = sink;
+    parts->baton = baton;
     memcpy(parts->delimiter, "\r\n--", 4);
     apr_cpystrn(parts->delimiter + 4, boundary, BOUNDARY_MAX + 1);
     parts->dlen = strlen(parts->delimiter);
-    parts->sha256 = sha256;
-    parts->all = EVP_MD_CTX_new();
-    parts->part = EVP_MD_CTX_new();
-    apr_pool_cleanup_register(pool, parts, free_digests,
-                              apr_pool_cleanup_null);
     parts->matched = 2; /* as if a CRLF had been before the body */
-    if (!parts->all || !parts->part
-        || EVP_DigestInit_ex2(parts->all, sha256, NULL) != 1) {
-        parts->at = AT_FAULT;
-    }
     return parts;
 }
 
-static void start_part(idem_multipart_t *parts)
+static place_t start_part(idem_multipart_t *parts)
 {
     parts->headers = 0;
     parts->line_empty = 1;
     parts->matched = 0;
-    parts->parts++;
-    parts->failed |=
-        parts->parts > PARTS_MAX
-        || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL) != 1;
+    return ++parts->parts > PARTS_MAX ? AT_FAULT : AT_HEADERS;
 }
-
-static void hash(idem_multipart_t *parts, const char *data, apr_size_t len)
-{
-    if (len > 0) {
-        parts->failed |= EVP_DigestUpdate(parts->part, data, len) != 1;
-    }
-}
-
-/* Closes the headers or the content of a part: its digest goes into the
- * one over all, so that no length has to be known beforehand. */
-static void end_piece(idem_multipart_t *parts)
-{
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
-
-    parts->failed |=
-        EVP_DigestFinal_ex(parts->part, digest, &len) != 1
-        || EVP_DigestUpdate(parts->all, digest, len) != 1
-        || EVP_DigestInit_ex2(parts->part, parts->sha256, NULL) != 1;
-}
-
-/* ----------------------------------------------------------------- parsing */
 
 static place_t after_delimiter(idem_multipart_t *parts, char c)
 {
@@ -234,8 +193,7 @@ static place_t after_delimiter(idem_multipart_t *parts, char c)
             return AT_PADDING;
         }
         if (c == '\n' && parts->matched) {
-            start_part(parts);
-            return AT_HEADERS;
+            return start_part(parts);
         }
         return AT_FAULT;
     case AT_CLOSE:
@@ -259,10 +217,10 @@ static place_t after_delimiter(idem_multipart_t *parts, char c)
 /* One byte of the header block; lines end in CRLF. */
 static place_t header_byte(idem_multipart_t *parts, char c)
 {
-    hash(parts, &c, 1);
-    if (++parts->headers > HEADERS_MAX) {
+    if (parts->headers == HEADERS_MAX) {
         return AT_FAULT;
     }
+    parts->block[parts->headers++] = c;
     if (c == '\r') {
         parts->matched = 1;
         return AT_HEADERS;
@@ -270,7 +228,7 @@ static place_t header_byte(idem_multipart_t *parts, char c)
     if (c == '\n' && parts->matched) {
         parts->matched = 0;
         if (parts->line_empty) {
-            end_piece(parts);
+            parts->sink->begin(parts->baton, parts->block, parts->headers);
             return AT_CONTENT;
         }
         parts->line_empty = 1;
@@ -281,6 +239,13 @@ static place_t header_byte(idem_multipart_t *parts, char c)
     return AT_HEADERS;
 }
 
+static void put(idem_multipart_t *parts, const char *data, apr_size_t len)
+{
+    if (len > 0) {
+        parts->sink->content(parts->baton, data, len);
+    }
+}
+
 /* One byte of content; only "\r" starts a delimiter, and it stands nowhere
  * else in one, so a broken match can only restart at this byte. */
 static place_t content_byte(idem_multipart_t *parts, char c)
@@ -288,15 +253,15 @@ static place_t content_byte(idem_multipart_t *parts, char c)
     if (c == parts->delimiter[parts->matched]) {
         if (++parts->matched == parts->dlen) {
             parts->matched = 0;
-            end_piece(parts);
+            parts->sink->end(parts->baton);
             return AT_LINE;
         }
         return AT_CONTENT;
     }
-    hash(parts, parts->delimiter, parts->matched);
+    put(parts, parts->delimiter, parts->matched);
     parts->matched = c == '\r';
     if (!parts->matched) {
-        hash(parts, &c, 1);
+        put(parts, &c, 1);
     }
     return AT_CONTENT;
 }
@@ -312,7 +277,7 @@ static apr_size_t plain_content(idem_multipart_t *parts, const char *data,
     }
     cr = memchr(data, '\r', len);
     len = cr ? (apr_size_t)(cr - data) : len;
-    hash(parts, data, len);
+    put(parts, data, len);
     return len;
 }
 
@@ -361,11 +326,7 @@ void idem_multipart_add(idem_multipart_t *parts, const char *data,
     }
 }
 
-int idem_multipart_end(idem_multipart_t *parts, unsigned char *digest)
+int idem_multipart_end(const idem_multipart_t *parts)
 {
-    unsigned int len = 0;
-
-    return parts->at == AT_END && parts->matched != 1 && !parts->failed
-           && EVP_DigestFinal_ex(parts->all, digest, &len) == 1
-           && len == IDEM_DIGEST_LEN;
+    return parts->at == AT_END && parts->matched != 1;
 }

@@ -28,7 +28,7 @@ static idem_digest_t digest_of(const char *type, const char *body, size_t len,
     idem_fingerprint_t *print;
     idem_digest_t digest;
 
-    need(idem_fingerprint_create(&print, type, pool) == APR_SUCCESS);
+    need(idem_fingerprint_create(&print, type, 0, pool) == APR_SUCCESS);
     while (len > 0) {
         size_t n = len < step ? len : step;
 
