@@ -36,22 +36,33 @@ static int is_nph(const request_rec *r)
 static int idem_fixups(request_rec *r)
 {
     const idem_dir_conf_t *conf = idem_config_get(r);
-    const char *key, *why;
+    const char *key, *why = NULL;
 
     if (r->main || conf->engine != 1 || !idem_request_is_covered(r, conf)) {
         return DECLINED;
     }
-    if (idem_request_key(&key, &why, r, conf) == APR_SUCCESS) {
+    if (idem_request_key(&key, &why, r, conf, NULL) == APR_SUCCESS) {
         apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", key);
     }
     return DECLINED;
+}
+
+/* Called from here, so that what it returns is seen. */
+static int run_handler(idem_ctx_t *ctx, request_rec *r)
+{
+    int status;
+
+    ctx->run = r;
+    status = ap_run_handler(r);
+    idem_capture_returned(ctx, r, status);
+    return status;
 }
 
 static int execute(idem_ctx_t *ctx, request_rec *r)
 {
     idem_body_give(ctx, r);
     idem_capture_start(ctx, r);
-    return DECLINED;
+    return run_handler(ctx, r);
 }
 
 static int bypass(idem_ctx_t *ctx, request_rec *r)
@@ -110,6 +121,21 @@ static apr_status_t claim(idem_ctx_t *ctx, request_rec *r, idem_claim_t *found,
     return rv;
 }
 
+/* While the first request runs, and waiting is allowed. */
+static apr_status_t claim_or_wait(idem_ctx_t *ctx, request_rec *r,
+                                  idem_claim_t *found, idem_blob_t *record)
+{
+    idem_wait_t wait = { 0 };
+    apr_status_t rv;
+
+    do {
+        rv = claim(ctx, r, found, record);
+    } while (rv == APR_SUCCESS && *found == IDEM_CLAIM_IN_PROGRESS
+             && idem_wait_more(&wait, ctx, r));
+    idem_wait_end(&wait);
+    return rv;
+}
+
 static int claim_and_act(idem_ctx_t *ctx, request_rec *r)
 {
     idem_claim_t found = IDEM_CLAIM_UNKNOWN;
@@ -118,7 +144,7 @@ static int claim_and_act(idem_ctx_t *ctx, request_rec *r)
     idem_record_t record;
     apr_status_t rv;
 
-    rv = claim(ctx, r, &found, &blob);
+    rv = claim_or_wait(ctx, r, &found, &blob);
     switch (idem_flow_decide(&problem, rv, found, ctx->conf->bypass)) {
     case IDEM_DO_EXECUTE:
         return execute(ctx, r);
@@ -139,10 +165,29 @@ static int claim_and_act(idem_ctx_t *ctx, request_rec *r)
     return idem_refuse(ctx, r, problem, NULL, NULL);
 }
 
+/* Also done for requests that turn out to have no key, where it can be in
+ * the body. @return OK, or what the handler has to return */
+static int read_body(idem_ctx_t *ctx, request_rec *r)
+{
+    int too_large = 0;
+    int status;
+
+    if (ctx->body_read) {
+        return OK;
+    }
+    status = idem_body_read(ctx, r, &too_large);
+    if (status != OK) {
+        ctx->state = IDEM_STATE_SETTLED;
+        return status;
+    }
+    return too_large ? idem_refuse(ctx, r, IDEM_PROBLEM_PAYLOAD_TOO_LARGE,
+                                   NULL, NULL)
+                     : OK;
+}
+
 /* A key is there and usable: from here on the request is ours. */
 static int protect(idem_ctx_t *ctx, request_rec *r)
 {
-    int too_large = 0;
     int status;
 
     /* RFC 9110 14.2: Range is defined for GET only, yet the byterange filter
@@ -150,13 +195,9 @@ static int protect(idem_ctx_t *ctx, request_rec *r)
     apr_table_unset(r->headers_in, "Range");
     apr_table_unset(r->headers_in, "If-Range");
 
-    status = idem_body_read(ctx, r, &too_large);
-    if (status != OK) {
-        ctx->state = IDEM_STATE_SETTLED;
+    status = read_body(ctx, r);
+    if (status != OK || ctx->state == IDEM_STATE_SETTLED) {
         return status;
-    }
-    if (too_large) {
-        return idem_refuse(ctx, r, IDEM_PROBLEM_PAYLOAD_TOO_LARGE, NULL, NULL);
     }
     if (idem_request_id(ctx, r) != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
@@ -167,25 +208,20 @@ static int protect(idem_ctx_t *ctx, request_rec *r)
     return claim_and_act(ctx, r);
 }
 
-static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
+static int take_key(idem_ctx_t *ctx, request_rec *r, const char *key)
 {
-    const char *key = NULL, *why = NULL;
-    idem_ctx_t *ctx;
-    apr_status_t rv;
+    const char *why = NULL;
 
-    rv = idem_request_key(&key, &why, r, conf);
-    if (rv == APR_NOTFOUND && conf->require_key != 1) {
-        return DECLINED;
-    }
-    ctx = idem_ctx_create(r, conf);
-    if (rv == APR_NOTFOUND) {
-        return idem_refuse(ctx, r, IDEM_PROBLEM_MISSING_KEY, NULL, NULL);
-    }
-    if (rv != APR_SUCCESS) {
-        return idem_refuse(ctx, r, IDEM_PROBLEM_INVALID_KEY, why, NULL);
-    }
     ctx->key = key;
     apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", key);
+    switch (idem_request_key_age(&why, key, ctx->conf)) {
+    case APR_SUCCESS:
+        break;
+    case APR_TIMEUP:
+        return idem_refuse(ctx, r, IDEM_PROBLEM_KEY_EXPIRED, why, NULL);
+    default:
+        return idem_refuse(ctx, r, IDEM_PROBLEM_INVALID_KEY, why, NULL);
+    }
     if (is_nph(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "IDEM0020: %s is an nph- script, whose answer goes "
@@ -194,6 +230,39 @@ static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
         return bypass(ctx, r);
     }
     return protect(ctx, r);
+}
+
+static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
+{
+    const char *key = NULL, *why = NULL;
+    idem_ctx_t *ctx;
+    apr_status_t rv;
+    int status;
+
+    rv = idem_request_key(&key, &why, r, conf, NULL);
+    if (rv == APR_NOTFOUND && conf->require_key != 1) {
+        return DECLINED;
+    }
+    ctx = idem_ctx_create(r, conf);
+    if (APR_STATUS_IS_INCOMPLETE(rv)) {
+        status = read_body(ctx, r);
+        if (status != OK || ctx->state == IDEM_STATE_SETTLED) {
+            return status;
+        }
+        rv = idem_request_key(&key, &why, r, conf, ctx);
+    }
+    if (rv == APR_SUCCESS) {
+        return take_key(ctx, r, key);
+    }
+    if (rv != APR_NOTFOUND) {
+        return idem_refuse(ctx, r, IDEM_PROBLEM_INVALID_KEY, why, NULL);
+    }
+    if (conf->require_key == 1) {
+        return idem_refuse(ctx, r, IDEM_PROBLEM_MISSING_KEY, NULL, NULL);
+    }
+    ctx->state = IDEM_STATE_SETTLED; /* nothing to protect */
+    idem_body_give(ctx, r);
+    return DECLINED;
 }
 
 /* Before every content handler, after authorization: a stranger must not be
@@ -207,11 +276,15 @@ static int idem_handler(request_rec *r)
         return DECLINED;
     }
     ctx = idem_ctx_get(r);
+    if (ctx && (ctx->run == r || ctx->state == IDEM_STATE_SETTLED)) {
+        idem_body_give(ctx, r);
+        return DECLINED;
+    }
     if (ctx) {
         /* An internal redirect lost the filters, not the claim. */
         idem_body_give(ctx, r);
         idem_capture_add(ctx, r);
-        return DECLINED;
+        return run_handler(ctx, r);
     }
     conf = idem_config_get(r);
     if (conf->engine != 1 || !idem_request_is_covered(r, conf)) {
@@ -245,7 +318,7 @@ static int idem_pre_config(apr_pool_t *pconf, apr_pool_t *plog,
 {
     (void)plog;
     (void)ptemp;
-    idem_config_reset();
+    idem_config_reset(pconf);
     idem_server_pre_config(pconf);
     idem_proxy_register();
     return OK;
@@ -254,13 +327,21 @@ static int idem_pre_config(apr_pool_t *pconf, apr_pool_t *plog,
 static int idem_post_config(apr_pool_t *pconf, apr_pool_t *plog,
                             apr_pool_t *ptemp, server_rec *s)
 {
+    int status;
+
     (void)plog;
     (void)ptemp;
     /* Rule 47: the first reading must leave nothing behind. */
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
         return OK;
     }
-    return idem_server_post_config(pconf, s);
+    status = idem_server_post_config(pconf, s);
+    if (status == OK && !idem_wait_open(s)) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                     "IDEM0027: no shared memory for IdempotencyMaxWaiters");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return status;
 }
 
 static void idem_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
@@ -271,6 +352,7 @@ static void idem_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
     (void)slot;
     if (status == MPM_CHILD_EXITED) {
         idem_server_child_status(pid);
+        idem_wait_child_died(pid);
     }
 }
 

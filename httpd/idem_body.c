@@ -18,6 +18,7 @@ typedef struct {
     idem_ctx_t *ctx;
     request_rec *r;
     idem_fingerprint_t *print;
+    idem_seek_t *seek; /* for the key; NULL: it is not in the body */
     apr_file_t *spool;
     apr_off_t spooled;
     apr_off_t max; /* bytes of a body; 0: no limit */
@@ -87,6 +88,9 @@ static apr_status_t read_bucket(reader_t *in, apr_bucket *b)
     if (in->ctx->conf->print->body) {
         idem_fingerprint_body(in->print, data, len);
     }
+    if (in->seek) {
+        idem_seek_add(in->seek, data, len);
+    }
     rv = set_aside(in, data, len);
     if (rv != APR_SUCCESS) {
         in->failed = 1;
@@ -141,8 +145,9 @@ static apr_status_t start_print(idem_fingerprint_t **print, idem_ctx_t *ctx,
     apr_status_t rv;
     int i;
 
-    rv = idem_fingerprint_create(
-        print, apr_table_get(r->headers_in, "Content-Type"), 0, ctx->pool);
+    rv = idem_fingerprint_create(print,
+                                 apr_table_get(r->headers_in, "Content-Type"),
+                                 parts->kinds, ctx->pool);
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -200,6 +205,11 @@ int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large)
     if (rv != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    if (!ctx->key) {
+        in.seek = idem_seek_create(
+            ctx->conf->sources, apr_table_get(r->headers_in, "Content-Type"),
+            ctx->pool);
+    }
     rv = read_all(&in);
     if (in.failed) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
@@ -218,6 +228,9 @@ int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large)
         apr_brigade_insert_file(ctx->body, in.spool, 0, in.spooled, ctx->pool);
     }
     ctx->body_read = 1;
+    ctx->body_rv = in.seek ? idem_seek_end(&ctx->body_key, &ctx->body_which,
+                                           &ctx->body_why, in.seek)
+                           : APR_NOTFOUND;
     tell_length(ctx, r);
     if (idem_fingerprint_end(in.print, &ctx->print) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;

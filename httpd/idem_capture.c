@@ -6,6 +6,10 @@
  * is written to the client, so a client that left is not noticed and the
  * handler runs to its end.
  *
+ * With IdempotencyDelivery stream, and for event streams, bytes are passed on
+ * as they come and collected beside it; the commit then comes before the
+ * end. A client that left is read past.
+ *
  *   state RECORDING   one recorder, ctx->active, collects; older instances
  *                     step aside (rule 10)
  *   state SETTLED     the store knows the result; everything passes
@@ -24,8 +28,6 @@ static ap_filter_rec_t *guard_filter;
  * that is what a retry asks for. */
 static void forget_abort(idem_ctx_t *ctx, conn_rec *c)
 {
-    /* Only what the handler could see before this call makes it give up. */
-    ctx->seen.client_gone = c->aborted != 0;
     if (c->aborted) {
         ctx->client_gone = 1;
         c->aborted = 0;
@@ -41,6 +43,8 @@ static void remember_abort(const idem_ctx_t *ctx, conn_rec *c)
 
 /* What one call of the recorder met. */
 typedef struct {
+    ap_filter_t *f;
+    apr_bucket_brigade *out; /* streaming: to be passed on; NULL: not */
     int eos;
     int eoc;
     int error; /* status to die with; 0: none */
@@ -48,13 +52,45 @@ typedef struct {
     int over; /* longer than anything that is kept */
 } turn_t;
 
+/* Streaming. That nobody takes it any more is no reason to stop reading. */
+static void send_piece(idem_ctx_t *ctx, turn_t *turn)
+{
+    if (!APR_BRIGADE_EMPTY(turn->out) && !turn->eos) {
+        APR_BRIGADE_INSERT_TAIL(
+            turn->out, apr_bucket_flush_create(turn->f->c->bucket_alloc));
+    }
+    if (!ctx->client_gone && !APR_BRIGADE_EMPTY(turn->out)
+        && ap_pass_brigade(turn->f->next, turn->out) != APR_SUCCESS) {
+        ctx->client_gone = 1;
+    }
+    apr_brigade_cleanup(turn->out);
+    forget_abort(ctx, turn->f->c);
+}
+
+/* What a back end has sent must not stay here while it thinks. */
+static apr_status_t read_piece(idem_ctx_t *ctx, turn_t *turn, apr_bucket *b,
+                               const char **data, apr_size_t *len)
+{
+    apr_status_t rv = APR_EAGAIN;
+
+    if (turn->out) {
+        rv = apr_bucket_read(b, data, len, APR_NONBLOCK_READ);
+    }
+    if (turn->out && APR_STATUS_IS_EAGAIN(rv)) {
+        send_piece(ctx, turn);
+    }
+    return APR_STATUS_IS_EAGAIN(rv)
+               ? apr_bucket_read(b, data, len, APR_BLOCK_READ)
+               : rv;
+}
+
 static void collect_data(idem_ctx_t *ctx, turn_t *turn, apr_bucket *b)
 {
     const char *data;
     apr_size_t len;
     apr_status_t rv;
 
-    rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
+    rv = read_piece(ctx, turn, b, &data, &len);
     if (rv != APR_SUCCESS) {
         turn->error = APR_STATUS_IS_TIMEUP(rv) ? HTTP_GATEWAY_TIME_OUT
                                                : HTTP_BAD_GATEWAY;
@@ -67,7 +103,8 @@ static void collect_data(idem_ctx_t *ctx, turn_t *turn, apr_bucket *b)
 }
 
 /* Takes bucket after bucket, so that a long pipe never stands in memory
- * twice. FLUSH is dropped: nothing may leave before the commit. */
+ * twice. Unless streaming, FLUSH is dropped: nothing may leave before the
+ * commit. */
 static void collect(idem_ctx_t *ctx, turn_t *turn, apr_bucket_brigade *bb)
 {
     while (!turn->error && !turn->over && !APR_BRIGADE_EMPTY(bb)) {
@@ -85,7 +122,14 @@ static void collect(idem_ctx_t *ctx, turn_t *turn, apr_bucket_brigade *bb)
         else if (!APR_BUCKET_IS_METADATA(b)) {
             collect_data(ctx, turn, b);
         }
-        apr_bucket_delete(b);
+        if (turn->out && (!APR_BUCKET_IS_METADATA(b) || APR_BUCKET_IS_FLUSH(b))
+            && !turn->error) {
+            APR_BUCKET_REMOVE(b);
+            APR_BRIGADE_INSERT_TAIL(turn->out, b);
+        }
+        else {
+            apr_bucket_delete(b);
+        }
     }
 }
 
@@ -97,6 +141,27 @@ static void scan_for_eoc(turn_t *turn, apr_bucket_brigade *bb)
          b = APR_BUCKET_NEXT(b)) {
         turn->eoc = turn->eoc || AP_BUCKET_IS_EOC(b);
     }
+}
+
+/* The head has left with a status: all that can still be said is that the
+ * body is not whole, by not ending it. */
+static apr_status_t break_off(idem_ctx_t *ctx, ap_filter_t *f,
+                              apr_bucket_brigade *bb, const turn_t *turn)
+{
+    apr_bucket_alloc_t *alloc = f->c->bucket_alloc;
+    ap_filter_t *next = f->next;
+
+    apr_brigade_cleanup(bb);
+    ap_remove_output_filter(f);
+    APR_BRIGADE_INSERT_TAIL(
+        bb, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, f->r->pool, alloc));
+    if (turn->eoc) {
+        APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_eoc_create(alloc));
+    }
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(alloc));
+    f->c->keepalive = AP_CONN_CLOSE;
+    remember_abort(ctx, f->c);
+    return ap_pass_brigade(next, bb);
 }
 
 /* Rule 5. Status 200 first, or ap_die() takes the error for a recursive one
@@ -111,6 +176,9 @@ static apr_status_t die(idem_ctx_t *ctx, ap_filter_t *f,
     apr_status_t rv;
 
     apr_brigade_cleanup(ctx->answer);
+    if (ctx->streaming) {
+        return break_off(ctx, f, bb, turn);
+    }
     apr_brigade_cleanup(bb);
     ap_remove_output_filter(f);
     APR_BRIGADE_INSERT_TAIL(
@@ -132,6 +200,9 @@ static apr_status_t pass_on(idem_ctx_t *ctx, ap_filter_t *f,
 {
     ap_filter_t *next = f->next;
 
+    if (ctx->streaming) {
+        apr_brigade_cleanup(ctx->answer); /* has left already */
+    }
     if (turn->eos) {
         APR_BRIGADE_INSERT_TAIL(ctx->answer,
                                 apr_bucket_eos_create(f->c->bucket_alloc));
@@ -157,11 +228,41 @@ static void tidy_answer(idem_ctx_t *ctx, request_rec *r)
     }
 }
 
+static int is_streamed(const idem_ctx_t *ctx, const request_rec *r)
+{
+    const char *type = r->content_type;
+
+    if (ctx->streaming) {
+        return 1;
+    }
+    if (ctx->path == IDEM_PATH_ERROR || !idem_settle_has_content(r)) {
+        return 0;
+    }
+    return ctx->conf->stream
+           || (type && !ap_cstr_casecmpn(type, "text/event-stream", 17)
+               && (!type[17] || type[17] == ';' || type[17] == ' '));
+}
+
+/* Filters below change fields as soon as they see the first bytes: what is
+ * to be recorded of them is taken now. */
+static void start_streaming(idem_ctx_t *ctx, request_rec *r)
+{
+    idem_record_t record = { 0 };
+
+    tidy_answer(ctx, r);
+    ctx->seen.content_length = idem_settle_promised_length(r);
+    idem_capture_record(&record, ctx, r);
+    if (idem_record_encode(&ctx->head, &record, ctx->pool) != APR_SUCCESS) {
+        ctx->head.len = 0; /* not kept */
+    }
+    ctx->streaming = 1;
+}
+
 static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     idem_ctx_t *ctx = f->ctx;
     request_rec *r = f->r;
-    turn_t turn = { 0 };
+    turn_t turn = { f };
 
     if (ctx->active != f || ctx->state != IDEM_STATE_RECORDING) {
         ap_filter_t *next = f->next;
@@ -169,8 +270,20 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
         ap_remove_output_filter(f);
         return ap_pass_brigade(next, bb);
     }
+    /* Only what the handler could see before this call makes it give up. */
+    ctx->seen.client_gone = f->c->aborted != 0;
     forget_abort(ctx, f->c);
+    idem_settle_hear(r);
+    if (is_streamed(ctx, r)) {
+        if (!ctx->streaming) {
+            start_streaming(ctx, r);
+        }
+        turn.out = apr_brigade_create(ctx->pool, f->c->bucket_alloc);
+    }
     collect(ctx, &turn, bb);
+    if (turn.out) {
+        send_piece(ctx, &turn);
+    }
     if (turn.error) {
         scan_for_eoc(&turn, bb);
         ctx->seen.error_seen = 1;
@@ -179,7 +292,7 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     if (turn.over) {
         tidy_answer(ctx, r);
-        idem_settle_not_retained(ctx, r);
+        idem_settle_over(ctx, r);
         return pass_on(ctx, f, bb, &turn);
     }
     if (!turn.eos) {
@@ -204,7 +317,7 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
     ap_filter_t *next = f->next;
     apr_bucket *b;
 
-    if (ctx->state == IDEM_STATE_RECORDING) {
+    if (ctx->state == IDEM_STATE_RECORDING && !ctx->streaming) {
         for (b = APR_BRIGADE_FIRST(bb); b != APR_BRIGADE_SENTINEL(bb);
              b = APR_BUCKET_NEXT(b)) {
             if (!APR_BUCKET_IS_METADATA(b)) {
@@ -260,6 +373,22 @@ void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r)
 {
     idem_capture_add(ctx, r);
     ctx->path = IDEM_PATH_ERROR;
+}
+
+/* A head that has left takes the error page with it that would have told:
+ * httpd just ends such an answer, as if it were whole. */
+void idem_capture_returned(idem_ctx_t *ctx, request_rec *r, int status)
+{
+    turn_t turn = { 0 };
+
+    if (ctx->state != IDEM_STATE_RECORDING || !ctx->streaming || status == OK
+        || status == DONE || status == SUSPENDED) {
+        return;
+    }
+    idem_settle_unknown(ctx, r);
+    (void)break_off(ctx, ctx->active,
+                    apr_brigade_create(ctx->pool, r->connection->bucket_alloc),
+                    &turn);
 }
 
 void idem_capture_end(idem_ctx_t *ctx, request_rec *r)

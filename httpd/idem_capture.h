@@ -16,6 +16,13 @@
 /** Bytes of fields that do not count towards IdempotencyMaxResponse. */
 #define IDEM_CAPTURE_FIELDS_FREE 8192
 
+/** Take what the application says in Idempotency-Record off the answer. */
+void idem_settle_hear(request_rec *r);
+
+/** May this answer have a body? And how long it said that it is; -1: not. */
+int idem_settle_has_content(const request_rec *r);
+apr_int64_t idem_settle_promised_length(request_rec *r);
+
 /** Decide from what was seen; then tell the store, the log and the counters.
  */
 idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r);
@@ -25,6 +32,9 @@ void idem_settle(idem_ctx_t *ctx, request_rec *r);
 void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r);
 void idem_settle_release(idem_ctx_t *ctx, request_rec *r);
 void idem_settle_not_retained(idem_ctx_t *ctx, request_rec *r);
+
+/** The answer is longer than anything that is kept. */
+void idem_settle_over(idem_ctx_t *ctx, request_rec *r);
 
 /** Pool cleanup of a claim: what has no result by then is unknown. */
 apr_status_t idem_settle_abandon(void *ctx);

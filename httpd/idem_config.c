@@ -13,10 +13,18 @@
 
 idem_global_conf_t idem_global;
 
-void idem_config_reset(void)
+/* What a directory gets that sets nothing; of the pool of the configuration.
+ */
+static idem_dir_conf_t defaults;
+
+static void make_defaults(apr_pool_t *pconf);
+
+void idem_config_reset(apr_pool_t *pconf)
 {
     memset(&idem_global, 0, sizeof(idem_global));
     idem_config_reset_store();
+    idem_global.waiters_max = IDEM_UNSET;
+    make_defaults(pconf);
 }
 
 void idem_config_reset_store(void)
@@ -59,8 +67,12 @@ void *idem_config_create_dir(apr_pool_t *pool, char *dir)
     conf->syntax = IDEM_UNSET;
     conf->rerun_unknown = IDEM_UNSET;
     conf->bypass = IDEM_UNSET;
+    conf->stream = IDEM_UNSET;
     conf->key_len_max = IDEM_UNSET;
+    conf->key_age_max = IDEM_UNSET;
     conf->ttl = IDEM_UNSET;
+    conf->tombstone = IDEM_UNSET;
+    conf->wait = IDEM_UNSET;
     conf->response_max = IDEM_UNSET;
     conf->body_max = IDEM_UNSET;
     return conf;
@@ -71,11 +83,9 @@ void *idem_config_create_dir(apr_pool_t *pool, char *dir)
 #define MERGE_POINTER(member)                                                 \
     conf->member = add->member ? add->member : base->member
 
-void *idem_config_merge_dir(apr_pool_t *pool, void *vbase, void *vadd)
+static void merge(idem_dir_conf_t *conf, const idem_dir_conf_t *base,
+                  const idem_dir_conf_t *add)
 {
-    const idem_dir_conf_t *base = vbase;
-    const idem_dir_conf_t *add = vadd;
-    idem_dir_conf_t *conf = apr_pcalloc(pool, sizeof(*conf));
     int i;
 
     MERGE(engine);
@@ -83,15 +93,19 @@ void *idem_config_merge_dir(apr_pool_t *pool, void *vbase, void *vadd)
     MERGE(syntax);
     MERGE(rerun_unknown);
     MERGE(bypass);
+    MERGE(stream);
     MERGE(key_len_max);
+    MERGE(key_age_max);
     MERGE(ttl);
+    MERGE(tombstone);
+    MERGE(wait);
     MERGE(response_max);
     MERGE(body_max);
-    MERGE_POINTER(key_field);
     MERGE_POINTER(key_pattern);
     MERGE_POINTER(marker);
     MERGE_POINTER(problem_base);
     MERGE_POINTER(methods);
+    MERGE_POINTER(sources);
     MERGE_POINTER(keep);
     MERGE_POINTER(drop);
     MERGE_POINTER(principal);
@@ -102,63 +116,52 @@ void *idem_config_merge_dir(apr_pool_t *pool, void *vbase, void *vadd)
                                       ? add->problem_status[i]
                                       : base->problem_status[i];
     }
+}
+
+void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add)
+{
+    idem_dir_conf_t *conf = apr_palloc(pool, sizeof(*conf));
+
+    merge(conf, base, add);
     return conf;
 }
 
 /* --------------------------------------------------------------- defaults */
 
-static apr_array_header_t *default_methods(apr_pool_t *pool)
+static void make_arrays(idem_dir_conf_t *conf, apr_pool_t *pconf)
 {
-    apr_array_header_t *methods = apr_array_make(pool, 2, sizeof(char *));
+    static const idem_principal_t cookie = { IDEM_PRINCIPAL_COOKIE,
+                                             "PHPSESSID", NULL };
+    static const idem_principal_t credentials = { IDEM_PRINCIPAL_CREDENTIALS,
+                                                  NULL, NULL };
+    static const idem_source_t field = { IDEM_SOURCE_HEADER, DEFAULT_FIELD };
 
-    APR_ARRAY_PUSH(methods, const char *) = "POST";
-    APR_ARRAY_PUSH(methods, const char *) = "PATCH";
-    return methods;
+    conf->methods = apr_array_make(pconf, 2, sizeof(char *));
+    APR_ARRAY_PUSH(conf->methods, const char *) = "POST";
+    APR_ARRAY_PUSH(conf->methods, const char *) = "PATCH";
+    conf->sources = apr_array_make(pconf, 1, sizeof(field));
+    APR_ARRAY_PUSH(conf->sources, idem_source_t) = field;
+    conf->principal = apr_array_make(pconf, 2, sizeof(cookie));
+    APR_ARRAY_PUSH(conf->principal, idem_principal_t) = credentials;
+    APR_ARRAY_PUSH(conf->principal, idem_principal_t) = cookie;
 }
 
-static apr_array_header_t *default_principal(apr_pool_t *pool)
+static void make_defaults(apr_pool_t *pconf)
 {
-    apr_array_header_t *parts =
-        apr_array_make(pool, 2, sizeof(idem_principal_t));
-    idem_principal_t part = { IDEM_PRINCIPAL_CREDENTIALS, NULL, NULL };
+    static idem_print_parts_t print = { 1, 1, 1, 0, NULL };
 
-    APR_ARRAY_PUSH(parts, idem_principal_t) = part;
-    part.kind = IDEM_PRINCIPAL_COOKIE;
-    part.name = "PHPSESSID";
-    APR_ARRAY_PUSH(parts, idem_principal_t) = part;
-    return parts;
+    memset(&defaults, 0, sizeof(defaults));
+    defaults.syntax = IDEM_KEY_LENIENT;
+    defaults.key_len_max = IDEM_KEY_LEN_DEFAULT;
+    defaults.ttl = DEFAULT_TTL;
+    defaults.response_max = DEFAULT_RESPONSE_MAX;
+    defaults.marker = DEFAULT_MARKER;
+    defaults.problem_base = IDEM_DEFAULT_BASE;
+    defaults.print = &print;
+    defaults.release = apr_pcalloc(pconf, sizeof(*defaults.release));
+    idem_status_set_default(defaults.release);
+    make_arrays(&defaults, pconf);
 }
-
-static void fill_pointers(idem_dir_conf_t *conf, apr_pool_t *pool)
-{
-    static idem_print_parts_t print = { 1, 1, 1, NULL };
-
-    if (!conf->key_field) {
-        conf->key_field = DEFAULT_FIELD;
-    }
-    if (!conf->marker) {
-        conf->marker = DEFAULT_MARKER;
-    }
-    if (!conf->problem_base) {
-        conf->problem_base = IDEM_DEFAULT_BASE;
-    }
-    if (!conf->methods) {
-        conf->methods = default_methods(pool);
-    }
-    if (!conf->principal) {
-        conf->principal = default_principal(pool);
-    }
-    if (!conf->print) {
-        conf->print = &print;
-    }
-    if (!conf->release) {
-        conf->release = apr_pcalloc(pool, sizeof(*conf->release));
-        idem_status_set_default(conf->release);
-    }
-}
-
-#define FILL(member, value)                                                   \
-    conf->member = conf->member == IDEM_UNSET ? (value) : conf->member
 
 const idem_dir_conf_t *idem_config_get(request_rec *r)
 {
@@ -169,15 +172,7 @@ const idem_dir_conf_t *idem_config_get(request_rec *r)
     if (set->engine != 1) {
         return set; /* nothing else is looked at: uncovered is the usual */
     }
-    conf = apr_pmemdup(r->pool, set, sizeof(*set));
-    FILL(require_key, 0);
-    FILL(syntax, IDEM_KEY_LENIENT);
-    FILL(rerun_unknown, 0);
-    FILL(bypass, 0);
-    FILL(key_len_max, IDEM_KEY_LEN_DEFAULT);
-    FILL(ttl, DEFAULT_TTL);
-    FILL(response_max, DEFAULT_RESPONSE_MAX);
-    FILL(body_max, 0);
-    fill_pointers(conf, r->pool);
+    conf = apr_palloc(r->pool, sizeof(*conf));
+    merge(conf, &defaults, set);
     return conf;
 }

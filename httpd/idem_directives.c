@@ -110,14 +110,76 @@ static const char *set_failure(cmd_parms *cmd, void *mconfig, const char *arg)
     return one_of(cmd, &conf->bypass, arg, "refuse", "bypass");
 }
 
+/* Stores refuse more, as a mistake of units. */
+#define TIME_MAX apr_time_from_sec((apr_time_t)10 * 365 * 24 * 3600)
+
+/* httpd takes "soon" for 0 seconds, and "5sausages" for 5. */
+static int parse_time(const char *text, apr_interval_time_t *time)
+{
+    static const char *const units[] = { "", "ms", "s", "mi", "min", "h" };
+    const char *unit = text + strspn(text, "0123456789");
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(units) / sizeof(*units); i++) {
+        if (!ap_cstr_casecmp(unit, units[i])) {
+            return unit > text
+                   && ap_timeout_parameter_parse(text, time, "s")
+                          == APR_SUCCESS
+                   && *time >= 0 && *time <= TIME_MAX;
+        }
+    }
+    return 0;
+}
+
 static const char *set_ttl(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    if (ap_timeout_parameter_parse(arg, &conf->ttl, "s") != APR_SUCCESS
-        || conf->ttl <= 0) {
-        return bad(cmd, arg, "is not a time above 0", "30s or 24h");
+    if (!parse_time(arg, &conf->ttl) || conf->ttl == 0) {
+        return bad(cmd, arg, "is not a time above 0 and up to ten years",
+                   "30s or 24h");
     }
+    return NULL;
+}
+
+/* A time that may be none; of info. */
+static const char *set_time(cmd_parms *cmd, void *mconfig, const char *arg)
+{
+    apr_interval_time_t *time =
+        (apr_interval_time_t *)((char *)mconfig + (apr_size_t)cmd->info);
+
+    if (!ap_cstr_casecmp(arg, "off")) {
+        *time = 0;
+        return NULL;
+    }
+    if (!parse_time(arg, time)) {
+        return bad(cmd, arg, "is not a time up to ten years",
+                   "30s, 24h, or 0 for none");
+    }
+    return NULL;
+}
+
+static const char *set_delivery(cmd_parms *cmd, void *mconfig, const char *arg)
+{
+    idem_dir_conf_t *conf = mconfig;
+
+    return one_of(cmd, &conf->stream, arg, "complete", "stream");
+}
+
+static const char *set_waiters_max(cmd_parms *cmd, void *mconfig,
+                                   const char *arg)
+{
+    const char *err = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    apr_off_t n;
+
+    (void)mconfig;
+    if (err) {
+        return err;
+    }
+    if (!parse_size(arg, &n) || n > IDEM_WAIT_SLOTS) {
+        return bad(cmd, arg, "is not a number from 0 to 4096", "25");
+    }
+    idem_global.waiters_max = (int)n;
     return NULL;
 }
 
@@ -197,12 +259,17 @@ static const char *add_method(cmd_parms *cmd, void *mconfig, const char *arg)
 static const char *add_source(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
+    idem_source_t source;
 
-    if (strncmp(arg, "header:", 7) != 0 || !is_token(arg + 7)) {
+    if (idem_source_parse(&source, arg) != APR_SUCCESS) {
         return bad(cmd, arg, "is not a source of keys",
-                   "header:Idempotency-Key");
+                   "header:Idempotency-Key query:ClientToken "
+                   "form:idempotency_key json:/idempotency_key");
     }
-    conf->key_field = arg + 7;
+    if (!conf->sources) {
+        conf->sources = apr_array_make(cmd->pool, 2, sizeof(source));
+    }
+    APR_ARRAY_PUSH(conf->sources, idem_source_t) = source;
     return NULL;
 }
 
@@ -247,6 +314,14 @@ static const char *add_print(cmd_parms *cmd, void *mconfig, const char *arg)
     else if (!strcmp(arg, "body")) {
         conf->print->body = 1;
     }
+    else if (!strcmp(arg, "json")) {
+        conf->print->body = 1;
+        conf->print->kinds |= IDEM_FINGERPRINT_JSON;
+    }
+    else if (!strcmp(arg, "form")) {
+        conf->print->body = 1;
+        conf->print->kinds |= IDEM_FINGERPRINT_FORM;
+    }
     else if (!strncmp(arg, "header:", 7) && is_token(arg + 7)) {
         if (!conf->print->headers) {
             conf->print->headers =
@@ -256,7 +331,7 @@ static const char *add_print(cmd_parms *cmd, void *mconfig, const char *arg)
     }
     else if (strcmp(arg, "none") != 0) {
         return bad(cmd, arg, "is not a part of a request",
-                   "method uri body header:X-Api-Version, or none");
+                   "method uri body json form header:X-Api-Version, or none");
     }
     return NULL;
 }
@@ -540,6 +615,13 @@ const command_rec idem_config_cmds[] = {
                    "file or |program, keys=on for key texts; default none"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
+    AP_INIT_TAKE1("IdempotencyMaxWaiters", set_waiters_max, NULL, RSRC_CONF,
+                  "requests that wait at once; default 25% of the workers"),
+    AP_INIT_TAKE1("IdempotencyTombstone", set_time, AT(tombstone),
+                  NOT_HTACCESS,
+                  "how long a late key is told after the TTL; default 0"),
+    AP_INIT_TAKE1("IdempotencyWait", set_time, AT(wait), NOT_HTACCESS,
+                  "how long a duplicate waits for the first; default 0"),
     AP_INIT_TAKE1("IdempotencyMaxResponse", set_response_max, NULL,
                   NOT_HTACCESS, "longest answer that is kept; default 1M"),
     AP_INIT_TAKE1("IdempotencyMaxRequestBody", set_body_max, NULL,
@@ -551,14 +633,17 @@ const command_rec idem_config_cmds[] = {
                  "On to protect requests here; default Off"),
     AP_INIT_ITERATE("IdempotencyMethods", add_method, NULL, EVERYWHERE,
                     "covered methods; default POST PATCH"),
-    AP_INIT_TAKE1("IdempotencyKeySource", add_source, NULL, EVERYWHERE,
-                  "where the key is; default header:Idempotency-Key"),
+    AP_INIT_ITERATE("IdempotencyKeySource", add_source, NULL, EVERYWHERE,
+                    "where the key is; default header:Idempotency-Key"),
     AP_INIT_TAKE1("IdempotencyKeySyntax", set_syntax, NULL, EVERYWHERE,
                   "lenient or strict (quoted keys only); default lenient"),
     AP_INIT_TAKE1("IdempotencyKeyMaxLength", set_key_len_max, NULL, EVERYWHERE,
                   "longest key, up to 1024; default 255"),
     AP_INIT_TAKE1("IdempotencyKeyPattern", set_key_pattern, NULL, EVERYWHERE,
                   "regular expression that keys match; default none"),
+    AP_INIT_TAKE1("IdempotencyMaxKeyAge", set_time, AT(key_age_max),
+                  EVERYWHERE,
+                  "how old a key with a time in it may be; default off"),
     AP_INIT_FLAG("IdempotencyRequireKey", set_flag, AT(require_key),
                  EVERYWHERE, "On to refuse requests without; default Off"),
     AP_INIT_ITERATE("IdempotencyFingerprint", add_print, NULL, EVERYWHERE,
@@ -568,6 +653,9 @@ const command_rec idem_config_cmds[] = {
                     "421 423 425 429 503"),
     AP_INIT_TAKE1("IdempotencyOutcomeUnknown", set_unknown, NULL, EVERYWHERE,
                   "refuse or rerun unknown outcomes; default refuse"),
+    AP_INIT_TAKE1("IdempotencyDelivery", set_delivery, NULL, EVERYWHERE,
+                  "complete, or stream: send while recording; default "
+                  "complete"),
     AP_INIT_ITERATE("IdempotencyKeepHeader", add_field, AT(keep), EVERYWHERE,
                     "fields to record too, such as Set-Cookie"),
     AP_INIT_ITERATE("IdempotencyDropHeader", add_field, AT(drop), EVERYWHERE,

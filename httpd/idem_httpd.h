@@ -22,6 +22,7 @@
 #include "idem_key.h"
 #include "idem_problem.h"
 #include "idem_record.h"
+#include "idem_source.h"
 
 APLOG_USE_MODULE(idempotency);
 
@@ -51,6 +52,7 @@ typedef struct {
     int method;
     int uri;
     int body;
+    int kinds; /* IDEM_FINGERPRINT_ flags: bodies compared by meaning */
     apr_array_header_t *headers; /* const char *; NULL: none */
 } idem_print_parts_t;
 
@@ -61,15 +63,19 @@ typedef struct {
     int syntax; /* idem_key_syntax_t */
     int rerun_unknown;
     int bypass;
+    int stream; /* pass bytes on while they are recorded */
     int key_len_max;
+    apr_interval_time_t key_age_max; /* 0: any */
     apr_interval_time_t ttl;
+    apr_interval_time_t tombstone; /* 0: none */
+    apr_interval_time_t wait;      /* for the first to end; 0: refuse */
     apr_off_t response_max;
     apr_off_t body_max; /* 0: LimitRequestBody alone */
-    const char *key_field;
     ap_regex_t *key_pattern;
     const char *marker; /* "": none */
     const char *problem_base;
     apr_array_header_t *methods;   /* const char * */
+    apr_array_header_t *sources;   /* idem_source_t */
     apr_array_header_t *keep;      /* const char *: fields to record too */
     apr_array_header_t *drop;      /* const char *: fields not to record */
     apr_array_header_t *principal; /* idem_principal_t */
@@ -99,12 +105,13 @@ typedef struct {
     apr_off_t response_max; /* the largest IdempotencyMaxResponse; 0: unset */
     const char *audit;      /* file, or '|' and program; NULL: none */
     int audit_keys;         /* key texts may stand in it */
+    int waiters_max;        /* over all processes */
 } idem_global_conf_t;
 
 extern idem_global_conf_t idem_global;
 extern const command_rec idem_config_cmds[];
 
-void idem_config_reset(void);
+void idem_config_reset(apr_pool_t *pconf);
 void idem_config_reset_store(void);
 void *idem_config_create_dir(apr_pool_t *pool, char *dir);
 void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add);
@@ -160,6 +167,7 @@ typedef enum {
 typedef struct {
     idem_state_t state;
     request_rec *first; /* head of the redirect chain */
+    request_rec *run;   /* whose handler runs, called by ours */
     apr_pool_t *pool;
     const idem_dir_conf_t *conf; /* as it was when the key was claimed */
     const idem_srv_conf_t *srv;
@@ -177,6 +185,10 @@ typedef struct {
     int body_read;
     apr_off_t body_len;
     apr_bucket_brigade *body;
+    const char *body_key; /* what the sources in it say */
+    int body_which;       /* the source that says it */
+    const char *body_why;
+    apr_status_t body_rv;
 
     /* recorder */
     ap_filter_t *active; /* the only valid recorder */
@@ -184,7 +196,11 @@ typedef struct {
     idem_seen_t seen;
     int client_gone; /* at any time: told again before sending */
     idem_path_t path;
-    apr_table_t *base_out; /* both tables as they were at the claim */
+    int streaming;            /* bytes have been passed on */
+    idem_blob_t head;         /* of the record, made when streaming began */
+    int release_asked;        /* by the application */
+    apr_interval_time_t term; /* asked by the application; 0: none */
+    apr_table_t *base_out;    /* both tables as they were at the claim */
     apr_table_t *base_err;
 
     /* audit log */
@@ -210,12 +226,24 @@ int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf);
 request_rec *idem_request_first(request_rec *r);
 
 /**
- * The key of a request.
+ * The key of a request, by the first of its sources that is present.
  * @param why  out: for the client, if it is unusable
- * @return APR_SUCCESS, APR_NOTFOUND if there is none, APR_EINVAL
+ * @param ctx  what the body says; NULL while it was not read
+ * @return APR_SUCCESS, APR_NOTFOUND if there is none, APR_EINVAL;
+ *         APR_INCOMPLETE if only the body can tell
  */
 apr_status_t idem_request_key(const char **key, const char **why,
-                              request_rec *r, const idem_dir_conf_t *conf);
+                              request_rec *r, const idem_dir_conf_t *conf,
+                              const idem_ctx_t *ctx);
+
+/**
+ * May a key with this time in it still be used? Keys without a time may.
+ * @param why  out: for the client
+ * @return APR_SUCCESS; APR_TIMEUP if it is too old; APR_EINVAL if it is of
+ *         the future
+ */
+apr_status_t idem_request_key_age(const char **why, const char *key,
+                                  const idem_dir_conf_t *conf);
 
 /** Virtual host, principal and key -> id of the record. */
 apr_status_t idem_request_id(idem_ctx_t *ctx, request_rec *r);
@@ -231,6 +259,28 @@ apr_status_t idem_request_principal(idem_digest_t *digest,
  */
 int idem_body_read(idem_ctx_t *ctx, request_rec *r, int *too_large);
 
+#define IDEM_WAIT_SLOTS 4096 /* upper bound of IdempotencyMaxWaiters */
+
+/** A request that waits for the first with its key. Starts as all zero. */
+typedef struct {
+    int slot; /* of the table of waiters, + 1; 0: not waiting */
+    apr_time_t until;
+    apr_interval_time_t nap;
+} idem_wait_t;
+
+/** In post_config. @return 0 if there is no memory to share */
+int idem_wait_open(server_rec *s);
+
+/**
+ * Wait a little, if that is allowed and makes sense.
+ * @return 1: claim again; 0: wait no more
+ */
+int idem_wait_more(idem_wait_t *wait, const idem_ctx_t *ctx, request_rec *r);
+void idem_wait_end(idem_wait_t *wait);
+
+/** In the parent: a child is gone, and with it its waiters. */
+void idem_wait_child_died(pid_t pid);
+
 /** Put the body before the handler of this request of the chain. */
 void idem_body_give(idem_ctx_t *ctx, request_rec *r);
 
@@ -241,6 +291,9 @@ void idem_capture_register(void);
 /** Start recording after a claim; and again on each redirected request. */
 void idem_capture_start(idem_ctx_t *ctx, request_rec *r);
 void idem_capture_add(idem_ctx_t *ctx, request_rec *r);
+
+/** A handler has returned: with an error, its answer is not whole. */
+void idem_capture_returned(idem_ctx_t *ctx, request_rec *r, int status);
 
 /** An error page begins, made by httpd from a status. */
 void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r);

@@ -6,6 +6,8 @@
 
 #include <apr_strings.h>
 
+#include "idem_key_time.h"
+
 #define CTX_KEY "mod_idempotency:ctx"
 
 request_rec *idem_request_first(request_rec *r)
@@ -91,24 +93,130 @@ int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf)
     return 0;
 }
 
-apr_status_t idem_request_key(const char **key, const char **why,
-                              request_rec *r, const idem_dir_conf_t *conf)
+/* Only a body of the right type can hold a key, and only in a real one. */
+static int may_be_in_body(request_rec *r, const idem_dir_conf_t *conf)
 {
-    const char *value = apr_table_get(r->headers_in, conf->key_field);
-    apr_status_t rv;
+    return idem_seek_create(conf->sources,
+                            apr_table_get(r->headers_in, "Content-Type"),
+                            r->pool)
+           != NULL;
+}
+
+static apr_status_t from_header(const char **key, const char **why,
+                                request_rec *r, const idem_dir_conf_t *conf,
+                                const char *name)
+{
+    const char *value = apr_table_get(r->headers_in, name);
 
     if (!value) {
         return APR_NOTFOUND;
     }
-    rv = idem_key_parse(key, why, value, (idem_key_syntax_t)conf->syntax,
-                        (apr_size_t)conf->key_len_max, r->pool);
+    return idem_key_parse(key, why, value, (idem_key_syntax_t)conf->syntax,
+                          (apr_size_t)conf->key_len_max, r->pool);
+}
+
+/* Rule 8: of the request as the client sent it. */
+static apr_status_t from_query(const char **key, const char **why,
+                               request_rec *r, const idem_dir_conf_t *conf,
+                               const char *name)
+{
+    const char *value = NULL;
+    apr_status_t rv;
+
+    rv = idem_source_query(
+        &value, why, idem_request_first(r)->parsed_uri.query, name, r->pool);
+    return rv != APR_SUCCESS
+               ? rv
+               : idem_key_plain(key, why, value, (apr_size_t)conf->key_len_max,
+                                r->pool);
+}
+
+static apr_status_t from_body(const char **key, const char **why,
+                              request_rec *r, const idem_dir_conf_t *conf,
+                              const idem_ctx_t *ctx, int which)
+{
+    if (!ctx) {
+        return may_be_in_body(r, conf) ? APR_INCOMPLETE : APR_NOTFOUND;
+    }
+    if (ctx->body_rv != APR_SUCCESS) {
+        *why = ctx->body_why;
+        return ctx->body_rv;
+    }
+    if (ctx->body_which != which) {
+        return APR_NOTFOUND;
+    }
+    return idem_key_plain(key, why, ctx->body_key,
+                          (apr_size_t)conf->key_len_max, r->pool);
+}
+
+/* What the first source that is present says. */
+static apr_status_t find_key(const char **key, const char **why,
+                             request_rec *r, const idem_dir_conf_t *conf,
+                             const idem_ctx_t *ctx)
+{
+    apr_status_t rv = APR_NOTFOUND;
+    int i;
+
+    for (i = 0; i < conf->sources->nelts && APR_STATUS_IS_NOTFOUND(rv); i++) {
+        const idem_source_t *source =
+            &APR_ARRAY_IDX(conf->sources, i, idem_source_t);
+
+        switch (source->kind) {
+        case IDEM_SOURCE_HEADER:
+            rv = from_header(key, why, r, conf, source->name);
+            break;
+        case IDEM_SOURCE_QUERY:
+            rv = from_query(key, why, r, conf, source->name);
+            break;
+        case IDEM_SOURCE_FORM:
+        case IDEM_SOURCE_JSON:
+            rv = from_body(key, why, r, conf, ctx, i);
+            break;
+        }
+    }
+    return rv;
+}
+
+apr_status_t idem_request_key(const char **key, const char **why,
+                              request_rec *r, const idem_dir_conf_t *conf,
+                              const idem_ctx_t *ctx)
+{
+    apr_status_t rv = find_key(key, why, r, conf, ctx);
+
     if (rv != APR_SUCCESS) {
-        return APR_EINVAL;
+        return APR_STATUS_IS_NOTFOUND(rv) || APR_STATUS_IS_INCOMPLETE(rv)
+                   ? rv
+                   : APR_EINVAL;
     }
     if (conf->key_pattern
         && ap_regexec(conf->key_pattern, *key, 0, NULL, 0) != 0) {
         *why = "The key does not have the form that this service asks for.";
         return APR_EINVAL;
+    }
+    return APR_SUCCESS;
+}
+
+/* Clocks of clients differ by this much. */
+#define FUTURE_MAX apr_time_from_sec(5 * 60)
+
+apr_status_t idem_request_key_age(const char **why, const char *key,
+                                  const idem_dir_conf_t *conf)
+{
+    apr_time_t made, now;
+
+    if (conf->key_age_max <= 0 || !idem_key_time(key, &made)) {
+        return APR_SUCCESS;
+    }
+    now = apr_time_now();
+    if (made > now + FUTURE_MAX) {
+        *why = "The time in the key lies more than 5 minutes in the future.";
+        return APR_EINVAL;
+    }
+    if (made < now - conf->key_age_max) {
+        *why = "The time in the key is further back than this service "
+               "takes. Check whether the operation took effect before you "
+               "send it with a new key.";
+        return APR_TIMEUP;
     }
     return APR_SUCCESS;
 }

@@ -51,6 +51,10 @@ static apr_status_t commit(idem_ctx_t *ctx, idem_end_t end,
 
     term.now = idem_store_now(idem_server_store);
     term.ttl = ctx->conf->ttl;
+    if (ctx->term > 0 && ctx->term < term.ttl) {
+        term.ttl = ctx->term;
+    }
+    term.tombstone = ctx->conf->tombstone;
     rv = idem_store_commit(idem_server_store, &ctx->token, end, vec, nvec,
                            &term);
     if (rv == APR_SUCCESS) {
@@ -91,6 +95,16 @@ void idem_settle_not_retained(idem_ctx_t *ctx, request_rec *r)
         rv = commit(ctx, IDEM_END_UNKNOWN, NULL, 0);
     }
     settled(ctx, r, rv, IDEM_RESULT_EXECUTED);
+}
+
+void idem_settle_over(idem_ctx_t *ctx, request_rec *r)
+{
+    if (ctx->release_asked) {
+        idem_settle_release(ctx, r);
+    }
+    else {
+        idem_settle_not_retained(ctx, r);
+    }
 }
 
 static int fits(const idem_ctx_t *ctx, apr_size_t head_len)
@@ -138,16 +152,20 @@ static apr_status_t commit_answer(idem_ctx_t *ctx, const idem_blob_t *head)
 static void settle_record(idem_ctx_t *ctx, request_rec *r)
 {
     idem_record_t record = { 0 };
-    idem_blob_t head;
     apr_status_t rv;
 
-    idem_capture_record(&record, ctx, r);
-    rv = idem_record_encode(&head, &record, ctx->pool);
-    if (rv != APR_SUCCESS || !fits(ctx, head.len)) {
+    if (!ctx->streaming) {
+        idem_capture_record(&record, ctx, r);
+        if (idem_record_encode(&ctx->head, &record, ctx->pool)
+            != APR_SUCCESS) {
+            ctx->head.len = 0;
+        }
+    }
+    if (ctx->head.len == 0 || !fits(ctx, ctx->head.len)) {
         idem_settle_not_retained(ctx, r);
         return;
     }
-    rv = commit_answer(ctx, &head);
+    rv = commit_answer(ctx, &ctx->head);
     if (APR_STATUS_IS_ENOSPC(rv)) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "IDEM0019: the store has no room for the answer to "
@@ -160,6 +178,53 @@ static void settle_record(idem_ctx_t *ctx, request_rec *r)
 }
 
 /* ---- deciding */
+
+#define WORD_FIELD "Idempotency-Record"
+
+static void hear_word(idem_ctx_t *ctx, request_rec *r, const char *value)
+{
+    apr_off_t seconds;
+
+    if (!ap_cstr_casecmp(value, "no")) {
+        ctx->release_asked = 1;
+    }
+    else if (!ap_cstr_casecmpn(value, "ttl=", 4)
+             && ap_parse_strict_length(&seconds, value + 4) && seconds > 0) {
+        /* A longer one than configured is cut at the commit. */
+        ctx->term = seconds < apr_time_sec(ctx->conf->ttl)
+                        ? apr_time_from_sec(seconds)
+                        : ctx->conf->ttl;
+    }
+    else {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "IDEM0028: the application's " WORD_FIELD
+                      ": '%.64s' is ignored; it can be no, or ttl=60",
+                      value);
+    }
+}
+
+static int hear_line(void *data, const char *name, const char *value)
+{
+    request_rec *r = data;
+
+    (void)name;
+    hear_word(idem_ctx_get(r), r, value);
+    return 1;
+}
+
+static void hear_table(request_rec *r, apr_table_t *table)
+{
+    if (apr_table_get(table, WORD_FIELD)) {
+        apr_table_do(hear_line, r, table, WORD_FIELD, NULL);
+        apr_table_unset(table, WORD_FIELD);
+    }
+}
+
+void idem_settle_hear(request_rec *r)
+{
+    hear_table(r, r->headers_out);
+    hear_table(r, r->err_headers_out);
+}
 
 /* An ErrorDocument is written by a handler, but for an error of another
  * request of the chain: that one says what happened. */
@@ -179,14 +244,14 @@ static int is_proxied(const request_rec *r)
                    || !strncmp(r->handler, "proxy:", 6)));
 }
 
-static int has_content(const request_rec *r)
+int idem_settle_has_content(const request_rec *r)
 {
     return !ap_is_HTTP_INFO(r->status) && r->status != HTTP_NO_CONTENT
            && r->status != HTTP_NOT_MODIFIED
            && r->status != 205 /* Reset Content */;
 }
 
-static apr_int64_t promised_length(request_rec *r)
+apr_int64_t idem_settle_promised_length(request_rec *r)
 {
     const char *value = apr_table_get(r->headers_out, "Content-Length");
     apr_off_t len;
@@ -202,13 +267,16 @@ idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r)
     request_rec *from = origin_of(r);
     idem_origin_t origin = { 0 };
 
-    ctx->seen.content_length = promised_length(r);
-    ctx->seen.has_content = has_content(r);
+    if (!ctx->streaming) {
+        ctx->seen.content_length = idem_settle_promised_length(r);
+    }
+    ctx->seen.has_content = idem_settle_has_content(r);
     origin.answer = idem_flow_answer(&ctx->seen);
     origin.status = from->status;
     origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
     origin.proxied = is_proxied(from);
     origin.backend_reached = origin.proxied && idem_proxy_reached(from);
+    origin.release_asked = ctx->release_asked;
     return idem_flow_keep(&origin, ctx->conf->release);
 }
 

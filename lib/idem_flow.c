@@ -119,8 +119,8 @@ idem_keep_t idem_flow_keep(const idem_origin_t *origin,
         || speaks_for_the_lost(origin)) {
         return IDEM_KEEP_UNKNOWN;
     }
-    if (status < 200 || status == 206 || status == 304 || status == 416
-        || idem_status_set_has(release, status)) {
+    if (origin->release_asked || status < 200 || status == 206 || status == 304
+        || status == 416 || idem_status_set_has(release, status)) {
         return IDEM_KEEP_RELEASE;
     }
     return IDEM_KEEP_RECORD;

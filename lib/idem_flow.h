@@ -69,6 +69,7 @@ typedef struct {
     int proxied;         /* a proxy handler made or passed it */
     int backend_reached; /* FastCGI and the like: the request was sent */
     idem_answer_t answer;
+    int release_asked; /* by the application, in the answer */
 } idem_origin_t;
 
 /**
@@ -78,7 +79,8 @@ typedef struct {
  * released: they make no sense for what is recorded here. On the error path
  * httpd itself speaks for a handler that gave no answer: 502 and 504 are
  * unknown, 500 too unless a proxied application chose it, 503 is unknown if
- * the back end had been reached.
+ * the back end had been reached. An application that asks for it releases
+ * whatever it has answered.
  */
 idem_keep_t idem_flow_keep(const idem_origin_t *origin,
                            const idem_status_set_t *release);

@@ -5,6 +5,7 @@
 import socket
 import threading
 import time
+from urllib.parse import unquote
 
 REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",
            205: "Reset Content", 303: "See Other", 304: "Not Modified"}
@@ -196,6 +197,36 @@ class Backend:
             time.sleep(0.02)
         sock.sendall(b"0\r\n\r\n")
         return True
+
+    def do_flow(self, req, sock, tag, arg, number):
+        """Its head and one piece at once; the rest once the gate is open.
+        arg: bytes of the rest; "cut": none, and no end; type of content."""
+        what = arg.split(",")
+        ctype = "text/event-stream" if "sse" in what else "text/plain"
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+                     b"X-Run: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+                     b"6\r\nfirst\n\r\n" % (ctype.encode(), number))
+        assert self.gate(tag).wait(60)
+        if "cut" in what:
+            return False
+        rest = b"r" * int(what[0])
+        if rest:
+            sock.sendall(b"%x\r\n%s\r\n" % (len(rest), rest))
+        sock.sendall(b"0\r\n\r\n")
+        return True
+
+    def do_turns(self, req, sock, tag, arg, number):
+        """503 at the first turn, once the gate is open; then 201."""
+        assert self.gate(tag).wait(60)
+        if number == 1:
+            return self.send(sock, 503, [], b"busy\n")
+        return self.do_slow(req, sock, tag, "300", number)
+
+    def do_word(self, req, sock, tag, arg, number):
+        """arg: what the application says in Idempotency-Record."""
+        fields = [("Idempotency-Record", value)
+                  for value in unquote(arg).split("|")]
+        return self.send(sock, 201, fields, b"%d\n" % number)
 
     def do_doc(self, req, sock, tag, arg, number):
         version = '"v%d"' % number

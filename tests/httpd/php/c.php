@@ -39,6 +39,10 @@ if (isset($asked['env'])) {
         echo str_repeat((string)$i, 1024);
         flush();
         usleep(20000);
+        if (isset($asked['cut']) && $i == 4) {
+            posix_kill(getmypid(), 9);
+            sleep(10);
+        }
     }
 } else {
     echo $number, "\n";

@@ -1,0 +1,228 @@
+# test_wait.py: IdempotencyWait and IdempotencyMaxWaiters (E-08, case 10).
+# SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from client import B2, is_problem
+from rig import wait_until
+
+WAIT = {"location": "IdempotencyWait 5"}
+
+
+def waiting(api, count, path="/gate", key='"w"'):
+    """Connections whose request is a duplicate of one that runs."""
+    conns = [api.conn() for _ in range(count)]
+    for conn in conns:
+        conn.send(api.raw("POST", path, key))
+    time.sleep(0.3)
+    return conns
+
+
+def test_waiter_gets_the_answer(site):
+    """E-08"""
+    api = site(**WAIT)
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"w"'))
+        api.wait_n()
+        conns = waiting(api, 3)
+        api.open_gate()
+        assert first.answer().json == {"id": 1}
+        for conn in conns:
+            answer = conn.answer()
+            assert answer.status == 201 and answer.marked
+            assert answer.json == {"id": 1}
+            conn.close()
+    assert api.n == 1
+
+
+@pytest.mark.parametrize("path", ["/slow/400", "/cgi/c?sleep=0.4",
+                                  "/php/c.php?sleep=0.4"])
+def test_twenty_waiters(site, path):
+    """case 10: 21 equal bodies, one execution"""
+    api = site(conf="IdempotencyMaxWaiters 40", **WAIT)
+    with ThreadPoolExecutor(21) as pool:
+        answers = list(pool.map(
+            lambda _: api.post(path, '"20"', timeout=30), range(21)))
+    assert {a.status for a in answers} == {201}
+    assert len({a.body for a in answers}) == 1
+    assert sorted(a.marked for a in answers) == [False] + [True] * 20
+    assert api.n + api.runs == 1
+
+
+def test_released_first_lets_one_run(site):
+    """E-08, case 10: the others wait for that one"""
+    api = site(conf="IdempotencyMaxWaiters 40", **WAIT)
+    with api.conn() as first:
+        # One run is released, the next is kept.
+        first.send(api.raw("POST", "/turns", '"r"'))
+        api.wait_n()
+        conns = waiting(api, 10, "/turns", '"r"')
+        api.open_gate()
+        assert first.answer().status == 503
+        answers = [conn.answer() for conn in conns]
+        for conn in conns:
+            conn.close()
+    assert [a.status for a in answers] == [201] * 10
+    assert sorted(a.marked for a in answers) == [False] + [True] * 9
+    assert api.n == 2
+
+
+def test_first_longer_than_the_wait(site):
+    """E-08: past the bound, 409"""
+    api = site(location="IdempotencyWait 1")
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"l"'))
+        api.wait_n()
+        begin = time.monotonic()
+        told = is_problem(api.post("/gate", '"l"'), 409, "in-progress")
+        assert 0.9 < time.monotonic() - begin < 3
+        assert int(told.get("Retry-After")) >= 1
+        api.open_gate()
+        assert first.answer().status == 201
+    assert api.n == 1
+
+
+def test_reuse_does_not_wait(site):
+    """F-11"""
+    api = site(**WAIT)
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"u"'))
+        api.wait_n()
+        begin = time.monotonic()
+        is_problem(api.post("/gate", '"u"', B2), 422, "key-reused")
+        assert time.monotonic() - begin < 1
+        api.open_gate()
+        first.answer()
+
+
+def test_no_more_than_may_wait(site):
+    """contract 5: IdempotencyMaxWaiters, over all processes"""
+    api = site(conf="IdempotencyMaxWaiters 2", **WAIT)
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"m"'))
+        api.wait_n()
+        conns = waiting(api, 2, key='"m"')
+        for _ in range(3):
+            begin = time.monotonic()
+            is_problem(api.post("/gate", '"m"'), 409, "in-progress")
+            assert time.monotonic() - begin < 1
+        assert "IDEM0026" in api.server.new_log()
+        api.open_gate()
+        assert [conn.answer().status for conn in conns] == [201, 201]
+        assert first.answer().status == 201
+        for conn in conns:
+            conn.close()
+    # Both slots are free again.
+    other = api.fresh()
+    with other.conn() as first:
+        first.send(other.raw("POST", "/gate", '"m"'))
+        other.wait_n()
+        conns = waiting(other, 2, key='"m"')
+        other.open_gate()
+        assert [conn.answer().marked for conn in conns] == [True, True]
+        for conn in conns:
+            conn.close()
+
+
+def test_none_may_wait(site):
+    """IdempotencyMaxWaiters 0"""
+    api = site(conf="IdempotencyMaxWaiters 0", **WAIT)
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"0"'))
+        api.wait_n()
+        is_problem(api.post("/gate", '"0"'), 409, "in-progress")
+        api.open_gate()
+        first.answer()
+
+
+@pytest.mark.parametrize("leave", ["reset", "close"])
+def test_waiter_leaves(site, leave):
+    """rule 55: a slot is not kept for a client that left"""
+    api = site(conf="IdempotencyMaxWaiters 1",
+               location="IdempotencyWait 30")
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"g"'))
+        api.wait_n()
+        gone = waiting(api, 1, key='"g"')[0]
+        getattr(gone, leave)()
+        time.sleep(0.3)
+        # The slot is free: this one waits.
+        conn = waiting(api, 1, key='"g"')[0]
+        api.open_gate()
+        answer = conn.answer()
+        assert answer.status == 201 and answer.marked
+        conn.close()
+        first.answer()
+    assert api.n == 1
+
+
+def test_killed_waiters_leave_their_slots(own):
+    """a child that is killed while it waits"""
+    api = own(conf="IdempotencyMaxWaiters 1", location="IdempotencyWait 30")
+    api.server.start()
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"k"'))
+        api.wait_n()
+        mine = api.server.child_of(first)
+        for _ in range(50):
+            conn = waiting(api, 1, key='"k"')[0]
+            pid = api.server.child_of(conn)
+            if pid != mine:
+                break
+            conn.close()
+            time.sleep(0.1)
+        assert pid != mine
+        os.kill(pid, signal.SIGKILL)
+        # The parent reaps it within about a second.
+        assert wait_until(lambda: not os.path.exists("/proc/%d" % pid))
+        time.sleep(0.5)
+        again = waiting(api, 1, key='"k"')[0]
+        api.open_gate()
+        assert again.answer().marked
+        first.answer()
+    assert api.n == 1
+
+
+@pytest.mark.parametrize("sig", [signal.SIGUSR1, signal.SIGHUP])
+def test_server_stops(own, sig):
+    """rule 55: waiting does not hold up a restart"""
+    api = own(location="IdempotencyWait 60")
+    api.expect_log("AH00045", "AH00046", "mpm_\\w+:(warn|error)")
+    api.server.start()
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"s"'))
+        api.wait_n()
+        conn = waiting(api, 1, key='"s"')[0]
+        pid = api.server.child_of(conn)
+        api.server.again(sig)
+        api.open_gate()
+        assert wait_until(lambda: not os.path.exists("/proc/%d" % pid), 15)
+        conn.close()
+    assert api.n == 1
+
+
+def test_wait_is_not_for_htaccess(own):
+    """contract 5"""
+    api = own()
+    api.server.file("htdocs/.htaccess", "IdempotencyWait 5\n")
+    api.expect_log("IdempotencyWait not allowed here")
+    api.server.start()
+    assert api.post("=/%s", '"x"').status == 500
+
+
+@pytest.mark.parametrize("conf", [
+    "IdempotencyMaxWaiters -1", "IdempotencyMaxWaiters 5000",
+    "IdempotencyMaxWaiters some", "IdempotencyWait soon",
+    "IdempotencyWait 5x", "IdempotencyWait 5sausages", "IdempotencyTTL 5msh",
+    "IdempotencyTTL 100000h", "IdempotencyTombstone 100000h",
+    "<VirtualHost *>\nIdempotencyMaxWaiters 5\n</VirtualHost>",
+    "IdempotencyTombstone x", "IdempotencyMaxKeyAge -1",
+    "IdempotencyDelivery fast"])
+def test_bad_values(own, conf):
+    """contract 5: the value, what is wrong, one that works"""
+    status, said = own(conf=conf).server.check()
+    assert status != 0
+    assert conf.split("\n")[-2 if "Virtual" in conf else 0].split()[0] in said
