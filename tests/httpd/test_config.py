@@ -17,6 +17,17 @@ BAD = [
     ("IdempotencyTTL 0", "'0'", "24h"),
     ("IdempotencyTTL -5", "-5", "24h"),
     ("IdempotencyTTL 5parsecs", "5parsecs", "24h"),
+    ("IdempotencyTTL 5sausages", "5sausages", "24h"),
+    ("IdempotencyTTL 100000h", "100000h", "24h"),
+    ("IdempotencyTombstone x", "'x'", "24h"),
+    ("IdempotencyTombstone 100000h", "100000h", "24h"),
+    ("IdempotencyWait soon", "soon", "30s"),
+    ("IdempotencyWait -1", "-1", "30s"),
+    ("IdempotencyMaxKeyAge never", "never", "24h"),
+    ("IdempotencyMaxWaiters -1", "-1", "25"),
+    ("IdempotencyMaxWaiters 4097", "4097", "25"),
+    ("IdempotencyMaxWaiters some", "some", "25"),
+    ("IdempotencyDelivery fast", "fast", "stream"),
     ("IdempotencyMaxResponse big", "big", "1M"),
     ("IdempotencyMaxResponse 0", "'0'", "1M"),
     ("IdempotencyMaxResponse 1T", "1T", "1M"),
@@ -34,6 +45,11 @@ BAD = [
     ("IdempotencyKeySource header:", "header:", "header:Idempotency-Key"),
     ('IdempotencyKeySource "header:a b"', "header:a b",
      "header:Idempotency-Key"),
+    ("IdempotencyKeySource query:", "query:", "query:ClientToken"),
+    ("IdempotencyKeySource form:", "form:", "form:idempotency_key"),
+    ("IdempotencyKeySource json:key", "json:key", "json:/idempotency_key"),
+    ("IdempotencyKeySource json:/a~2", "json:/a~2", "json:/idempotency_key"),
+    ("IdempotencyKeySource header:A cookie:b", "cookie:b", "query:"),
     ("IdempotencyKeySyntax loose", "loose", "strict"),
     ("IdempotencyKeyMaxLength 0", "'0'", "255"),
     ("IdempotencyKeyMaxLength 1025", "1025", "255"),
@@ -91,6 +107,11 @@ GOOD = ["IdempotencyTTL 24h", "IdempotencyTTL 30", "IdempotencyTTL 500ms",
         "IdempotencyReleaseStatus 5xx 404", "IdempotencyFingerprint none",
         "IdempotencyReplayMarker none",
         "IdempotencyPrincipal tls ip header:X-A cookie:a*",
+        "IdempotencyTombstone off", "IdempotencyTombstone 87600h",
+        "IdempotencyWait 0", "IdempotencyMaxKeyAge 24h",
+        "IdempotencyMaxWaiters 0", "IdempotencyMaxWaiters 4096",
+        "IdempotencyKeySource query:a form:b[c] json:/d~1e/0 json:/",
+        "IdempotencyFingerprint json form",
         "IdempotencyStoreFailure bypass", "IdempotencyKeyMaxLength 1024"]
 
 
@@ -113,7 +134,8 @@ def test_check_leaves_nothing_behind(unstarted):
 NOT_IN_HTACCESS = [
     "IdempotencyStore shm", "IdempotencyTTL 1h", "IdempotencyMaxResponse 1M",
     "IdempotencyMaxRequestBody 1M", "IdempotencyStoreFailure refuse",
-    'IdempotencyPrincipal "expr:%{env:A}"']
+    "IdempotencyTombstone 1h", "IdempotencyWait 1s",
+    "IdempotencyMaxWaiters 1", 'IdempotencyPrincipal "expr:%{env:A}"']
 
 
 @pytest.mark.parametrize("line", NOT_IN_HTACCESS)
@@ -134,6 +156,7 @@ IN_HTACCESS = [
     "9", "IdempotencyKeyPattern a", "IdempotencyRequireKey On",
     "IdempotencyFingerprint body", "IdempotencyReleaseStatus 429",
     "IdempotencyOutcomeUnknown rerun", "IdempotencyKeepHeader Set-Cookie",
+    "IdempotencyMaxKeyAge 1h", "IdempotencyDelivery stream",
     "IdempotencyDropHeader X-A", "IdempotencyReplayMarker X-B",
     "IdempotencyProblemBase https://a.test/p", "IdempotencyProblemStatus "
     "key-reused 409", "IdempotencyPrincipal header:X-A cookie:a"]
@@ -158,7 +181,8 @@ def test_not_allowed_without_override(site):
     assert api.post("=/no/x?t=%s").status == 500
 
 
-@pytest.mark.parametrize("line", ["IdempotencyStore shm size=64M"])
+@pytest.mark.parametrize("line", ["IdempotencyStore shm size=64M",
+                                  "IdempotencyMaxWaiters 5"])
 @pytest.mark.parametrize("where", ['VirtualHost *:1', 'Location "/a"',
                                    "Directory /"])
 def test_store_is_for_the_whole_server(unstarted, line, where):

@@ -202,27 +202,3 @@ def test_server_stops(own, sig):
         assert wait_until(lambda: not os.path.exists("/proc/%d" % pid), 15)
         conn.close()
     assert api.n == 1
-
-
-def test_wait_is_not_for_htaccess(own):
-    """contract 5"""
-    api = own()
-    api.server.file("htdocs/.htaccess", "IdempotencyWait 5\n")
-    api.expect_log("IdempotencyWait not allowed here")
-    api.server.start()
-    assert api.post("=/%s", '"x"').status == 500
-
-
-@pytest.mark.parametrize("conf", [
-    "IdempotencyMaxWaiters -1", "IdempotencyMaxWaiters 5000",
-    "IdempotencyMaxWaiters some", "IdempotencyWait soon",
-    "IdempotencyWait 5x", "IdempotencyWait 5sausages", "IdempotencyTTL 5msh",
-    "IdempotencyTTL 100000h", "IdempotencyTombstone 100000h",
-    "<VirtualHost *>\nIdempotencyMaxWaiters 5\n</VirtualHost>",
-    "IdempotencyTombstone x", "IdempotencyMaxKeyAge -1",
-    "IdempotencyDelivery fast"])
-def test_bad_values(own, conf):
-    """contract 5: the value, what is wrong, one that works"""
-    status, said = own(conf=conf).server.check()
-    assert status != 0
-    assert conf.split("\n")[-2 if "Virtual" in conf else 0].split()[0] in said
