@@ -43,6 +43,7 @@ def test_example(own, name, context, examples):
     assert examples, name + " has no example"
     assert any(name in example for example in examples)
     for example in examples:
+        example = example.replace("/var/log/apache2/", "@ROOT@/logs/")
         settings = {where(context, example): example}
         if name == "IdempotencyStore":
             if "redis" in example:

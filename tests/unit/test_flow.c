@@ -305,6 +305,27 @@ static void the_configured_set_decides(void **state)
     assert_int_equal(keep(504, IDEM_PATH_ERROR, 2, COMPLETE, &all), UNKNOWN);
 }
 
+/* But only of an answer that is whole. */
+static void an_application_may_release(void **state)
+{
+    idem_status_set_t none = { { 0 } };
+    idem_origin_t origin = { 0 };
+
+    (void)state;
+    origin.status = 201;
+    origin.release_asked = 1;
+    assert_int_equal(idem_flow_keep(&origin, &none), RELEASE);
+    origin.answer = TORN;
+    assert_int_equal(idem_flow_keep(&origin, &none), UNKNOWN);
+    origin.answer = UNSURE;
+    assert_int_equal(idem_flow_keep(&origin, &none), UNKNOWN);
+    /* httpd speaks here, not the application. */
+    origin.answer = COMPLETE;
+    origin.path = IDEM_PATH_ERROR;
+    origin.status = 502;
+    assert_int_equal(idem_flow_keep(&origin, &none), UNKNOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +336,7 @@ int main(void)
         pool_test(complete_answers_are_kept_by_status_and_path),
         pool_test(incomplete_answers_are_unknown),
         pool_test(the_configured_set_decides),
+        pool_test(an_application_may_release),
     };
 
     apr_initialize();
