@@ -14,6 +14,7 @@
  */
 #include "idem_audit.h"
 #include "idem_numbers.h"
+#include "idem_page.h"
 
 #include "ap_mpm.h"
 #include "mod_status.h"
@@ -272,7 +273,8 @@ static int idem_handler(request_rec *r)
     const idem_dir_conf_t *conf;
     idem_ctx_t *ctx;
 
-    if (r->main || (r->handler && !strcmp(r->handler, "redirect-handler"))) {
+    if (r->main || (r->handler && !strcmp(r->handler, "redirect-handler"))
+        || idem_page_is_ours(r)) {
         return DECLINED;
     }
     ctx = idem_ctx_get(r);
@@ -367,6 +369,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_child_status(idem_child_status, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(idem_fixups, NULL, NULL, APR_HOOK_LAST);
     ap_hook_handler(idem_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(idem_page_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_error_filter(idem_insert_error_filter, NULL, NULL,
                                 APR_HOOK_LAST);
     ap_hook_log_transaction(idem_log_transaction, NULL, NULL,

@@ -63,6 +63,7 @@ void *idem_config_create_dir(apr_pool_t *pool, char *dir)
 
     (void)dir;
     conf->engine = IDEM_UNSET;
+    conf->admin = IDEM_UNSET;
     conf->require_key = IDEM_UNSET;
     conf->syntax = IDEM_UNSET;
     conf->rerun_unknown = IDEM_UNSET;
@@ -89,6 +90,7 @@ static void merge(idem_dir_conf_t *conf, const idem_dir_conf_t *base,
     int i;
 
     MERGE(engine);
+    MERGE(admin);
     MERGE(require_key);
     MERGE(syntax);
     MERGE(rerun_unknown);

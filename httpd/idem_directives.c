@@ -603,6 +603,20 @@ static const char *set_store(cmd_parms *cmd, void *mconfig, int argc,
     return NULL;
 }
 
+/* A virtual host may be a tenant's, so only the main configuration permits
+ * what concerns all of them; its sections hold for virtual hosts, too. */
+static const char *set_admin(cmd_parms *cmd, void *mconfig, int on)
+{
+    idem_dir_conf_t *conf = mconfig;
+    const char *err = ap_check_cmd_context(
+        cmd, NOT_IN_VIRTUALHOST | NOT_IN_LIMIT | NOT_IN_HTACCESS);
+
+    if (!err) {
+        conf->admin = on;
+    }
+    return err;
+}
+
 #define EVERYWHERE OR_FILEINFO
 #define NOT_HTACCESS (RSRC_CONF | ACCESS_CONF)
 
@@ -613,6 +627,9 @@ const command_rec idem_config_cmds[] = {
                   "percent of the store for a virtual host; default none"),
     AP_INIT_TAKE12("IdempotencyAuditLog", idem_audit_set, NULL, RSRC_CONF,
                    "file or |program, keys=on for key texts; default none"),
+    AP_INIT_FLAG("IdempotencyAdmin", set_admin, NULL, NOT_HTACCESS,
+                 "On to let the status handler show all and release keys; "
+                 "default Off"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
     AP_INIT_TAKE1("IdempotencyMaxWaiters", set_waiters_max, NULL, RSRC_CONF,

@@ -59,6 +59,7 @@ typedef struct {
 /** Per directory. */
 typedef struct {
     int engine;
+    int admin; /* the status handler may show all, and release keys */
     int require_key;
     int syntax; /* idem_key_syntax_t */
     int rerun_unknown;

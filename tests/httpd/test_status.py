@@ -1,0 +1,429 @@
+# test_status.py: numbers, and the handler idempotency-status.
+# SPDX-License-Identifier: Apache-2.0
+import json
+import time
+import urllib.parse
+
+import client
+import openmetrics
+import pytest
+from client import is_problem
+from rig import wait_until
+
+ADMIN = """
+<Location "/admin">
+    SetHandler idempotency-status
+    IdempotencyAdmin On
+</Location>
+<Location "/own">
+    SetHandler idempotency-status
+</Location>
+"""
+HOSTS = """
+<VirtualHost 127.0.0.1:@PORT@>
+    ServerName api.test
+</VirtualHost>
+<VirtualHost 127.0.0.1:@PORT@>
+    ServerName other.test
+    ServerAlias www.other.test
+    DocumentRoot @ROOT@/other
+</VirtualHost>
+"""
+EVERY = """
+<Location "/need/">
+    IdempotencyEngine On
+    IdempotencyRequireKey On
+</Location>
+<Location "/small/">
+    IdempotencyEngine On
+    IdempotencyMaxRequestBody 4
+    IdempotencyMaxResponse 4
+</Location>
+ProxyPass /small/ http://127.0.0.1:@BACKEND@/
+"""
+WORDS = ["executed", "released", "replayed", "bypassed", "missing-key",
+         "invalid-key", "payload-too-large", "key-reused", "in-progress",
+         "response-not-retained", "outcome-unknown", "key-expired",
+         "store-unavailable"]
+
+
+def get(api, path, host="api.test", method="GET", fields=(), **params):
+    target = path + ("?" + urllib.parse.urlencode(params) if params else "")
+    return client.exchange(api.port, client.request(
+        method, target, body=None, fields=fields, host=host), method)
+
+
+def status(api, path="/admin", **more):
+    answer = get(api, path, format="json", **more)
+    assert answer.status == 200, answer
+    assert answer.get("Content-Type") == "application/json"
+    return answer.json
+
+
+def metrics(api, path="/admin", **more):
+    answer = get(api, path, format="openmetrics", **more)
+    assert answer.status == 200, answer
+    return openmetrics.parse(answer.body.decode())
+
+
+def send_some(api):
+    """What each result word was sent, and what look-ups found."""
+    api.expect_log("AH01102", "AH00898", "IDEM0020")
+    for _ in range(3):
+        api.post("/orders", "a")              # executed, replayed twice
+    api.post("/orders", "b")                  # executed
+    api.post("/orders", "b", client.B2)       # reused
+    api.post("/st/503", "c")                  # released
+    api.post("/orders", '"broken')            # invalid
+    api.post("=/need/x?t=%s", None)           # missing
+    api.post("=/small/%s/orders", "d")        # too large
+    api.post("=/small/%s/big/9", "e", b"1")   # executed, not retained
+    api.post("=/small/%s/big/9", "e", b"1")   # not retained
+    api.post("/nohdr", "f")                   # unknown
+    api.post("/nohdr", "f")                   # unknown again
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/gate", "g"))
+        api.wait_n(6)
+        is_problem(api.post("/gate", "g"), 409, "in-progress")
+        api.open_gate()
+        assert conn.answer().status == 201    # executed
+    api.post("/cgi/nph-x", "h")               # bypassed
+    api.post("/orders", None)                 # no key: not counted
+    requests = dict.fromkeys(WORDS, 0)
+    requests.update({
+        "executed": 4, "replayed": 2, "released": 1, "key-reused": 1,
+        "invalid-key": 1, "missing-key": 1, "payload-too-large": 1,
+        "response-not-retained": 1, "outcome-unknown": 2, "in-progress": 1,
+        "bypassed": 1})
+    lookups = {"new": 6, "done": 2, "reused": 1, "not-retained": 1,
+               "unknown": 1, "in-progress": 1, "expired": 0}
+    return requests, lookups
+
+
+@pytest.fixture
+def counted(own):
+    api = own(conf=ADMIN + EVERY + HOSTS)
+    api.server.file("cgi/nph-x", "#!/bin/sh\ncat >/dev/null\nprintf "
+                    "'HTTP/1.0 200 OK\\r\\n\\r\\nx'\n", 0o755)
+    api.server.start()
+    return api
+
+
+def test_counts_are_what_was_sent(counted):
+    """issue 5, 1: every result word, every finding, in all forms"""
+    requests, lookups = send_some(counted)
+    told = status(counted)
+    assert told["scope"] == "server"
+    assert told["requests"] == requests
+    assert told["lookups"] == lookups
+    found = metrics(counted)
+    for word, n in requests.items():
+        assert openmetrics.value(
+            found, "idempotency_requests_total", result=word,
+            host="api.test:%d" % counted.port) == n, word
+    for word, n in lookups.items():
+        assert openmetrics.value(
+            found, "idempotency_lookups_total", found=word,
+            host="api.test:%d" % counted.port) == n, word
+    auto = counted.server.status()
+    for word, n in requests.items():
+        name = "".join(part.capitalize() for part in word.split("-"))
+        assert auto[name] == n, word
+
+
+def test_the_four_shares(counted):
+    """issue 5, 1: as docs/mod_idempotency.md defines them"""
+    send_some(counted)
+    told = status(counted)["rates"]
+    for span in ("last_hour", "since_start"):
+        shares = {name: (row["part"], row["of"])
+                  for name, row in told[span].items()}
+        assert shares == {"duplicate": (6, 12), "answered": (2, 5),
+                          "replay": (2, 12), "reuse": (1, 12)}
+        assert told[span]["duplicate"]["share"] == 0.5
+    found = metrics(counted)
+    host = "api.test:%d" % counted.port
+    assert openmetrics.value(found, "idempotency_answered_ratio",
+                             host=host) == 0.4
+    with pytest.raises(KeyError):
+        openmetrics.value(found, "idempotency_answered_ratio",
+                          host="other.test:%d" % counted.port)
+
+
+def test_latencies(counted):
+    """issue 5, 1: a claim for each look-up, a commit for each result, a
+    replay for each replay"""
+    requests, lookups = send_some(counted)
+    told = status(counted)["latency_seconds"]
+    assert told["claim"]["count"] == sum(lookups.values())
+    assert told["replay"]["count"] == requests["replayed"]
+    # executed, and the first of unknown outcome; release stores nothing
+    assert told["commit"]["count"] == requests["executed"] + 1
+    for row in told.values():
+        assert 0 < row["p50"] <= row["p90"] <= row["p99"] <= row["p999"] < 1
+        assert row["p50"] * row["count"] / 4 < row["sum"] < 1
+    found = metrics(counted)
+    for name in told:
+        name, row = "idempotency_%s_seconds" % name, told[name]
+        assert openmetrics.value(found, name + "_count") == row["count"]
+        assert openmetrics.value(found, name + "_sum") == row["sum"]
+        assert openmetrics.value(found, name + "_bucket",
+                                 le="+Inf") == row["count"]
+
+
+def test_hosts_are_counted_apart(counted):
+    """issue 5, 1 and 3"""
+    counted.post("/orders", "a")
+    counted.post("/orders", "a")
+    for _ in range(3):
+        counted.post("/orders", "a", host="www.other.test")
+    told = status(counted)
+    hosts = {row["host"]: row for row in told["hosts"]}
+    one = hosts["api.test:%d" % counted.port]
+    two = hosts["other.test:%d" % counted.port]
+    assert one["requests"]["executed"] == two["requests"]["executed"] == 1
+    assert one["requests"]["replayed"] == 1
+    assert two["requests"]["replayed"] == 2
+    assert told["requests"]["replayed"] == 3
+    assert two["latency_seconds"]["claim"]["count"] == 3
+
+
+def test_own_host_only(counted):
+    """issue 5, 3: without permission nothing of others, nothing of the
+    store"""
+    counted.post("/orders", "a")
+    for _ in range(3):
+        counted.post("/orders", "secret-key", host="other.test")
+    told = status(counted, "/own")
+    assert told["scope"] == "host"
+    assert told["host"] == "api.test:%d" % counted.port
+    assert told["requests"]["executed"] == 1
+    assert told["requests"]["replayed"] == 0
+    assert "hosts" not in told and "store" not in told
+    assert "used_bytes" not in told["history"]
+    text = json.dumps(told) + get(counted, "/own",
+                                  format="openmetrics").body.decode()
+    assert "other.test" not in text and "idempotency_store" not in text
+    assert status(counted, "/own", host="other.test")["requests"][
+        "replayed"] == 2
+
+
+def test_numbers_outlive_a_restart(counted):
+    """issue 5, 1: graceful and restart keep them, a stop does not"""
+    import signal
+    counted.expect_log("AH00052", "AH00051")
+    counted.post("/orders", "a")
+    since = status(counted)["since"]
+    for sig in (signal.SIGUSR1, signal.SIGHUP):
+        counted.server.again(sig)
+        assert wait_until(lambda: status(counted), 5)
+        told = status(counted)
+        assert told["requests"]["executed"] == 1
+        assert told["since"] == since
+    counted.server.stop()
+    counted.server.start()
+    assert status(counted)["requests"]["executed"] == 0
+
+
+def test_the_last_hour(counted):
+    """issue 5, 1: a sample each 10 s by the watchdog"""
+    counted.post("/orders", "a")
+
+    def steps():
+        return [n for n in status(counted)["history"]["looked"]
+                if n is not None]
+    assert wait_until(lambda: len(steps()) >= 1, 15, 0.2)
+    before = sum(steps())
+    for _ in range(5):
+        counted.post("/orders", "a")
+    assert wait_until(lambda: sum(steps()) == before + 5, 15, 0.2)
+    told = status(counted)["history"]
+    assert sum(n or 0 for n in told["replayed"]) == 5
+    assert told["step_seconds"] == 10 and len(told["looked"]) == 359
+    assert [n for n in told["used_bytes"] if n][-1] > 0
+
+
+def test_many_hosts(own):
+    """issue 5, 1: the table is bounded; the rest share a row"""
+    vhosts = "".join("<VirtualHost 127.0.0.1:@PORT@>\nServerName h%d.test\n"
+                     "</VirtualHost>\n" % i for i in range(300))
+    api = own(conf=ADMIN + vhosts)
+    api.server.start()
+    hosts = {row["host"]: row for row in status(api)["hosts"]}
+    assert len(hosts) == 257
+    apart = [i for i in range(300) if "h%d.test:%d" % (i, api.port) in hosts]
+    rest = sorted(set(range(300)) - set(apart))
+    assert len(apart) == 255  # and the main server
+    for i in (apart[0], apart[-1], rest[0], rest[-1]):
+        api.post("/orders", "a", host="h%d.test" % i)
+        api.post("/orders", "a", host="h%d.test" % i)
+    hosts = {row["host"]: row["requests"]["executed"]
+             for row in status(api)["hosts"]}
+    assert hosts["h%d.test:%d" % (apart[0], api.port)] == 1
+    assert hosts["others"] == 2
+    # A host that shares a row is not shown the numbers of those it shares
+    # it with.
+    own_view = status(api, "/own", host="h%d.test" % rest[0])
+    assert own_view["counted_apart"] is False
+    assert own_view["requests"]["executed"] == 0
+    openmetrics.parse(get(api, "/admin", format="openmetrics"
+                          ).body.decode())
+
+
+def test_gone_hosts_make_room(own):
+    """issue 5, 1: totals never go down"""
+    import signal
+
+    def vhosts(first, last):
+        return ADMIN + "".join(
+            "<VirtualHost 127.0.0.1:@PORT@>\nServerName h%d.test\n"
+            "</VirtualHost>\n" % i for i in range(first, last))
+    api = own(conf=vhosts(0, 250))
+    api.server.start()
+    for i in (100, 249):
+        api.post("/orders", "a", host="h%d.test" % i)
+    api.server.write(conf=vhosts(200, 450))
+    api.server.again(signal.SIGUSR1)
+    assert wait_until(lambda: "h449.test" in str(status(api)), 5)
+    api.post("/orders", "b", host="h449.test")
+    told = status(api)
+    hosts = {row["host"]: row["requests"]["executed"]
+             for row in told["hosts"]}
+    assert hosts["h249.test:%d" % api.port] == 1
+    assert hosts["h449.test:%d" % api.port] == 1
+    assert hosts["others"] == 1
+    assert told["requests"]["executed"] == 3
+
+
+# ------------------------------------------------------------- the handler
+
+@pytest.mark.parametrize("accept, type_", [
+    ("application/json", "application/json"),
+    ("text/html;q=0.8, application/json;q=0.9", "application/json"),
+    ("application/*, text/html;q=0.1", "application/json"),
+    ("application/openmetrics-text;version=1.0.0;q=0.5,application/"
+     "openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,"
+     "*/*;q=0.2", "application/openmetrics-text")])
+def test_the_form_by_accept(site, accept, type_):
+    """issue 5, 1"""
+    api = site(conf=ADMIN)
+    answer = get(api, "/admin",
+                 fields=[("Accept", accept)] if accept else ())
+    assert answer.status == 200
+    assert answer.get("Content-Type").split(";")[0] == type_
+    assert answer.get("Vary") == "Accept"
+
+
+@pytest.mark.parametrize("word, type_", [
+    ("json", "application/json"),
+    ("openmetrics", "application/openmetrics-text; version=1.0.0; "
+                    "charset=utf-8")])
+def test_the_form_by_format(site, word, type_):
+    """issue 5, 1"""
+    api = site(conf=ADMIN)
+    answer = get(api, "/admin", format=word,
+                 fields=[("Accept", "image/png")])
+    assert answer.get("Content-Type").startswith(type_)
+
+
+def test_unknown_format(site):
+    """issue 5, 1: 400, with the values that work"""
+    api = site(conf=ADMIN)
+    answer = get(api, "/admin", format="xml")
+    assert answer.status == 400
+    for word in ("xml", "html", "json", "openmetrics"):
+        assert word in answer.json["detail"]
+    assert answer.json["works"] == "format=json"
+    assert get(api, "/admin?format=%zz").status == 400
+
+
+@pytest.mark.parametrize("path", ["/admin", "/own"])
+def test_safety_fields(site, path):
+    """issue 5, 2: on every form, and on refusals"""
+    api = site(conf=ADMIN)
+    for word in ("html", "json", "openmetrics", "oops"):
+        answer = get(api, path, format=word)
+        assert answer.get("Cache-Control") == "no-store"
+        assert answer.get("X-Content-Type-Options") == "nosniff"
+        csp = answer.get("Content-Security-Policy")
+        assert csp.startswith("default-src 'none'")
+        assert "frame-ancestors 'none'" in csp
+
+
+def test_methods(site):
+    """issue 5, 2: GET and HEAD; nothing else has an effect"""
+    api = site(conf=ADMIN)
+    head = get(api, "/admin", method="HEAD")
+    assert head.status == 200 and head.body == b""
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+        answer = get(api, "/admin", method=method)
+        assert answer.status == 405 and "GET" in answer.get("Allow")
+    assert get(api, "/own", method="POST").status == 405
+
+
+def test_status_is_no_covered_request(site):
+    """a page about keys is not recorded under one"""
+    api = site(conf='<Location "/app/st">\nSetHandler idempotency-status\n'
+                    "IdempotencyRequireKey On\n</Location>")
+    before = api.server.status()["MissingKey"]
+    answer = api.post("=/app/st?t=%s", "k")
+    assert answer.status == 405
+    assert api.server.status()["MissingKey"] == before
+
+
+# ------------------------------------------------------------ who sees what
+
+def test_htaccess_shows_the_own_host_only(own):
+    """issue 5, 3: even where the main configuration permits all"""
+    api = own(conf="IdempotencyAdmin On\n" + ADMIN + HOSTS)
+    api.server.file("other/st/.htaccess", "SetHandler idempotency-status\n")
+    api.server.file("other/mime/.htaccess",
+                    "AddHandler idempotency-status .st\n")
+    api.server.file("other/mime/a.st", "")
+    api.server.file("other/rw/.htaccess", "RewriteEngine On\n"
+                    "RewriteRule . /admin [L]\n")
+    api.server.start()
+    api.post("/orders", "a")
+    for path in ("/st/", "/mime/a.st", "/rw/x"):
+        told = status(api, path, host="other.test")
+        assert told["scope"] == "host", path
+        assert told["host"] == "other.test:%d" % api.port
+        assert "api.test" not in json.dumps(told)
+    # Without a file of theirs the main configuration's word holds.
+    assert status(api, "/own")["scope"] == "server"
+
+
+@pytest.mark.parametrize("where", [
+    "<VirtualHost *:1>\n%s\n</VirtualHost>",
+    '<VirtualHost *:1>\n<Location "/a">\n%s\n</Location>\n</VirtualHost>'])
+def test_admin_is_refused_in_a_virtual_host(mpm, backend, fpm, where):
+    """contract 5"""
+    import rig
+    server = rig.Server(mpm, backend, fpm, conf=where % "IdempotencyAdmin On")
+    try:
+        code, said = server.check()
+        assert code != 0 and "IdempotencyAdmin" in said
+        assert "VirtualHost" in said
+        server.write(conf=ADMIN)
+        assert server.check()[0] == 0
+    finally:
+        server.close()
+
+
+def test_admin_is_refused_in_htaccess(site):
+    """contract 5"""
+    api = site(conf=ADMIN)
+    api.expect_log("not allowed here")
+    api.server.file("htdocs/adm/.htaccess",
+                    "SetHandler idempotency-status\nIdempotencyAdmin On\n")
+    answer = get(api, "/adm/")
+    assert answer.status == 500
+    assert "IdempotencyAdmin" in api.server.new_log()
+
+
+def test_status_takes_no_time(counted):
+    """a page of 257 rows and an hour is made at once"""
+    begin = time.monotonic()
+    for _ in range(20):
+        status(counted)
+    assert time.monotonic() - begin < 10
