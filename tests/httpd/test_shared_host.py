@@ -1,0 +1,409 @@
+# test_shared_host.py: three tenants, one hostile (issue 5.5, rules 60-62).
+# SPDX-License-Identifier: Apache-2.0
+#
+# In every test two tenants go about their business while the third does his
+# worst. Their requests run once, are replayed right and answered in time; each
+# of his attempts ends in a refusal that the manual has.
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+import client
+import pytest
+from client import is_problem
+from rig import wait_until
+from shared import KILL, SharedHost, Undisturbed
+
+
+
+
+@pytest.fixture(scope="module")
+def hosts(mpm, backend, fpm):
+    host = SharedHost(mpm, backend, fpm)
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def fresh(mpm, backend, fpm, guard):
+    """A host of this test alone."""
+    host = SharedHost(mpm, backend, fpm)
+    guard.append(host.server)
+    yield host
+    host.server.final_log = host.server.log()
+    host.close()
+    host.server.log = lambda: host.server.final_log
+
+
+@pytest.fixture
+def host(hosts, guard):
+    guard.append(hosts.server)
+    hosts.server.expected = []
+    yield hosts
+    path = os.path.join(hosts.home("evil"), "htdocs/.htaccess")
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def at_once(number, what):
+    """what(i) for each i, in threads; their results."""
+    found = [None] * number
+
+    def run(i):
+        found[i] = what(i)
+    pool = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join(120)
+    return found
+
+
+def test_each_runs_as_its_own_user(host, mpm):
+    """The scenario is what it says it is"""
+    users = [os.stat(os.path.join(host.home(name), "data")).st_uid
+             for name in ("alpha", "beta", "evil")]
+    assert len(set(users)) == 3
+    assert int(host.post("beta", "/pay.cgi?t=who", '"u"').get("X-User")) \
+        == users[1]
+    assert int(host.post("evil", "/pay.cgi?t=who", '"u"').get("X-User")) \
+        == users[2]
+    told = host.post("evil", "/probe.php?pid=0", '"p"', b"[]").json
+    assert told[0] == users[2]
+    with Undisturbed(host):
+        pass
+
+
+def test_a_flood_of_keys(fresh):
+    """S-11, case 31: his quota is used up, theirs is not"""
+    host = fresh
+    host.server.expected = ["IDEM0025"]
+    old = host.post("alpha", "/c.php?t=old", '"old"')
+    target = "/c.php?t=flood&bytes=4000"
+
+    def flood(number):
+        words = []
+        for i in range(150):
+            answer = host.post("evil", target, "f-%d-%d" % (number, i))
+            words.append(answer.problem or answer.status)
+            if answer.problem:
+                is_problem(answer, 503, "store-unavailable")
+                assert int(answer.get("Retry-After")) >= 1
+        return words
+    with Undisturbed(host):
+        words = sum(at_once(6, flood), [])
+        assert set(words) == {201, "store-unavailable"}
+        assert 100 < words.count(201) < 400
+        # What is refused is not run.
+        assert host.runs("evil", "flood") == words.count(201)
+        # What he has recorded is still his.
+        assert host.post("evil", target, "f-0-0").marked
+    assert host.post("alpha", "/c.php?t=old", '"old"').body == old.body
+    assert host.runs("alpha", "old") == 1
+
+
+WORST = [
+    "IdempotencyEngine On", "IdempotencyMethods POST PATCH PUT DELETE",
+    "IdempotencyKeySyntax lenient", "IdempotencyKeyMaxLength 1024",
+    "IdempotencyKeyPattern ^(a+)+$", "IdempotencyRequireKey On",
+    "IdempotencyFingerprint none", "IdempotencyReleaseStatus none",
+    "IdempotencyOutcomeUnknown rerun",
+    "IdempotencyKeepHeader Set-Cookie Connection Transfer-Encoding Date",
+    "IdempotencyDropHeader Content-Type", "IdempotencyReplayMarker ETag",
+    "IdempotencyProblemBase https://alpha.test/problems",
+    "IdempotencyProblemStatus in-progress 429", "IdempotencyPrincipal ip",
+]
+
+
+def test_the_worst_settings_of_his_own(host):
+    """contract 5: what .htaccess may set harms its own site alone"""
+    for i, line in enumerate(WORST):
+        host.add("evil", ".htaccess", line + "\n")
+        for _ in range(2):
+            answer = host.post("evil", "/c.php?t=worst", "a" * (i + 1))
+            assert answer.status == 201 and len(answer.body) > 0, line
+    host.add("evil", ".htaccess", "".join(line + "\n" for line in WORST))
+    bomb = "a" * 1000 + "!"
+    with Undisturbed(host):
+        for answer in at_once(8, lambda i: host.post(
+                "evil", "/c.php?t=bomb", "%s%d" % (bomb, i))):
+            is_problem(answer, 400, "invalid-key")
+        for i in range(20):
+            key = "a" * (100 + i)
+            with client.Conn(host.port) as conn:
+                for _ in range(3):  # his answers stay whole on the wire
+                    answer = conn.send(client.request(
+                        "POST", "/c.php?t=worst&status=404", key,
+                        host="evil.test")).answer()
+                    assert answer.status == 404
+    assert host.runs("evil", "bomb") == 0
+
+
+@pytest.mark.parametrize("field", ["Content-Length", "Transfer-Encoding",
+                                   "Location",
+                                   "Connection"])
+def test_a_marker_that_would_break_the_wire(host, field):
+    """His answers share connections of a proxy with those of others"""
+    host.server.expected = ["IdempotencyReplayMarker"]
+    host.add("evil", ".htaccess", "IdempotencyReplayMarker %s\n" % field)
+    with Undisturbed(host):
+        for _ in range(2):
+            answer = host.post("evil", "/c.php?t=marker", "m-" + field)
+            assert answer.status == 500
+    assert host.runs("evil", "marker") == 0
+
+
+@pytest.mark.parametrize("line", [
+    "IdempotencyStore shm path=none", "IdempotencyStore shm path=/etc/passwd",
+    "IdempotencyQuota none", "IdempotencyTTL 100000h",
+    "IdempotencyMaxResponse 1G", "IdempotencyMaxRequestBody 0",
+    "IdempotencyStoreFailure bypass", "IdempotencyAuditLog ../alpha.log",
+    "IdempotencyPrincipal expr:%{REQUEST_URI}",
+    "IdempotencyProblemBase ../../../etc/passwd",
+    "IdempotencyMethods GET"])
+def test_settings_that_are_not_his(host, line):
+    """contract 5: refused in .htaccess; the log says why"""
+    host.server.expected = [line.split()[0]]
+    host.add("evil", ".htaccess", line + "\n")
+    with Undisturbed(host):
+        for i in range(3):
+            answer = host.post("evil", "/c.php?t=notmine", "s-%d" % i)
+            assert answer.status == 500 and answer.problem is None
+    assert host.runs("evil", "notmine") == 0
+    assert line.split()[0] in host.server.new_log()
+
+
+def test_guessed_keys(host):
+    """S-01, S-06, case 17: another's key is a new key"""
+    target = "/c.php?t=guess"
+    mine = host.post("alpha", target, '"secret-key"', user="Bearer alpha")
+    assert mine.status == 201
+    with Undisturbed(host):
+        seen = []
+        for i, who in enumerate([None, "Bearer evil", "Bearer alph",
+                                 "bearer alpha", "Basic YWxwaGE6"]):
+            # At his own site, and as a client of hers.
+            seen.append(host.post("evil", target, '"secret-key"', user=who))
+            seen.append(host.post("alpha", target, '"secret-key"', user=who))
+            seen.append(host.post("alpha", target, '"secret-key"', user=who,
+                                  fields=[("Cookie", "PHPSESSID=%d" % i)]))
+        for answer in seen:
+            assert answer.status == 201 and not answer.marked, answer
+        # His mistakes do not tell him that she has the key.
+        for who in ("Bearer evil2", "Bearer evil3"):
+            answer = host.post("alpha", "/c.php?t=guess2", '"secret-key"',
+                               client.B2, user=who)
+            assert answer.status == 201 and not answer.marked
+        for i in range(100):
+            answer = host.post("evil", target, "guess-%d" % i)
+            assert not answer.marked
+    again = host.post("alpha", target, '"secret-key"', user="Bearer alpha")
+    assert again.marked and again.body == mine.body
+
+
+def test_huge_bodies(host):
+    """contract 4: refused with 413, nothing is run"""
+    big = b"x" * (1024 * 1024 + 1)
+    with Undisturbed(host):
+        for i in range(4):
+            answer = host.post("evil", "/c.php?t=huge", "b-%d" % i, big)
+            is_problem(answer, 413, "payload-too-large")
+            answer = host.post("evil", "/c.php?t=huge", "c-%d" % i, big,
+                               pieces=(400000, 400000))
+            is_problem(answer, 413, "payload-too-large")
+        # At the limit, many at once: these may be run.
+        found = at_once(12, lambda i: host.post(
+            "evil", "/c.php?t=fits&read=none", "h-%d" % i,
+            b"y" * 1024 * 1024))
+        assert {answer.status for answer in found} <= {201, 503}
+    assert host.runs("evil", "huge") == 0
+
+
+def slow_body(host, number):
+    """A byte now and then; the answer's status, or None at a bare end."""
+    head = client.head("POST", "/c.php?t=slow", "slow-%d" % number,
+                       [("Content-Length", "100000")], host="evil.test")
+    with client.Conn(host.port, 40) as conn:
+        conn.send(head + b"\r\n")
+        conn.sock.settimeout(0.4)
+        while True:
+            try:
+                conn.send(b"z")
+                if not conn.more():
+                    return None
+                conn.sock.settimeout(5)
+                return conn.answer().status
+            except socket.timeout:
+                pass
+            except (ConnectionError, client.NoAnswer):
+                return None
+
+
+def test_slow_bodies(host):
+    """rule 26: mod_reqtimeout ends them; nothing is claimed or run"""
+    with Undisturbed(host):
+        began = time.monotonic()
+        assert set(at_once(20, lambda i: slow_body(host, i))) <= {408, None}
+        assert time.monotonic() - began < 30
+        # His keys were not claimed by what was cut off.
+        for i in range(20):
+            answer = host.post("evil", "/c.php?t=slowly", "slow-%d" % i)
+            assert answer.status in (201, 503) and not answer.marked
+    assert host.runs("evil", "slow") == 0
+
+
+@pytest.mark.parametrize("handler", ["idempotency-status", "server-status",
+                                     "idempotency", "server-info"])
+def test_asking_for_handlers(host, handler):
+    """issue 5.3: a tenant's SetHandler reveals nothing of others"""
+    hers = "needle" + os.urandom(8).hex()
+    host.post("alpha", "/c.php?t=needle", hers, user="Bearer alpha")
+    host.add("evil", ".htaccess", "SetHandler %s\n" % handler)
+    with Undisturbed(host) as others:
+        queries = ["", "?auto", "?format=json", "?format=openmetrics",
+                   "?host=alpha.test", "?list=1&host=alpha.test", "?notable"]
+        if handler != "server-status":  # shows what was asked of it
+            queries.append("?key=%s&host=alpha.test" % hers)
+        for query in queries:
+            for method in ("GET", "POST"):
+                answer = client.exchange(host.port, client.request(
+                    method, "/x" + query, body=None if method == "GET"
+                    else b"action=release&host=alpha.test&key="
+                    + hers.encode(), host="evil.test"), method)
+                text = answer.body.decode("latin-1")
+                assert hers not in text
+                if handler != "server-status":
+                    # httpd's own page lists the requests of all hosts.
+                    assert "/c.php" not in text and "/pay.cgi" not in text
+                    assert others.all[0].tag not in text
+    again = host.post("alpha", "/c.php?t=needle", hers, user="Bearer alpha")
+    assert again.marked
+
+
+def test_malformed_keys(host):
+    """K rows, at volume: each is told so, none is run"""
+    bad = ['"', "'a'", '"a" b', "a b", '"a\\x"', '""', '"a", "b"', "(a)",
+           "?1", '"' + "x" * 5000 + '"', '"\xc3\xbc"', ";;;", "a,b"]
+    with Undisturbed(host):
+        for round_ in range(15):
+            for key in bad:
+                is_problem(host.post("evil", "/c.php?t=bad", key), 400,
+                           "invalid-key")
+    assert host.runs("evil", "bad") == 0
+
+
+def test_paths_and_links(host):
+    """rules 56, 57: neither httpd nor his scripts show him what is not his"""
+    root = host.server.root
+    store = os.path.join(root, "run/idempotency.store")
+    log = os.path.join(root, "logs/audit.log")
+    assert os.path.exists(store) and os.path.exists(log)
+    targets = [store, log, os.path.join(root, "alpha/data"),
+               os.path.join(host.home("beta"), "data")]
+    for i, path in enumerate(targets):
+        os.symlink(path, os.path.join(host.home("evil"), "htdocs",
+                                      "link%d" % i))
+    host.server.expected = ["AH00529", "AH00132", "AH01276", "AH00035",
+                            "AH01630", "AH00037", "AH00127"]
+    pid = host.server.child.pid
+    child = min(host.server.children())
+    probes = targets + ["/proc/%d/mem" % p for p in (pid, child)] + [
+        "/proc/%d/maps" % p for p in (pid, child)]
+    with Undisturbed(host):
+        for i in range(len(targets)):
+            for method in ("GET", "POST"):
+                answer = client.exchange(host.port, client.request(
+                    method, "/link%d" % i, "l%d" % i if method == "POST"
+                    else None, None if method == "GET" else client.B1,
+                    host="evil.test"), method)
+                assert answer.status in (403, 404, 405), answer
+        for victim in (pid, child):
+            told = host.post("evil", "/probe.php?pid=%d" % victim,
+                             "probe-%d" % victim, json.dumps(probes).encode())
+            assert told.status == 200, told
+            _, found, killed = told.json
+            assert found == {path: False for path in probes}
+            assert killed is False
+    for i in range(len(targets)):
+        os.unlink(os.path.join(host.home("evil"), "htdocs", "link%d" % i))
+
+
+def test_killing_his_own_processes(host, mpm):
+    """L-04: his key's outcome is unknown; nobody else notices"""
+    host.server.expected = ["AH00052", "AH01067", "AH01075", "AH01068",
+                            "AH01069", "AH01079", "AH00957", "AH01114"]
+    paths = ["/kill.php"]
+    if mpm == "prefork":
+        host.add("evil", "killmod.php", KILL)
+        host.add("evil", ".htaccess", '<Files "killmod.php">\n'
+                 "SetHandler application/x-httpd-php\n</Files>\n")
+        os.chmod(os.path.join(host.home("evil"), "data"), 0o777)
+        paths.append("/killmod.php")
+    with Undisturbed(host):
+        for path in paths:
+            for i in range(5):
+                tag = "k%s%d" % (path[5:-4], i)
+                target = "%s?t=%s" % (path, tag)
+                try:
+                    first = host.post("evil", target, "kill-%s" % tag)
+                    assert first.status in (502, 503), first
+                except client.NoAnswer:
+                    assert path == "/killmod.php"
+                answer = wait_until(lambda: told(host, target, tag), 6, 0.1)
+                is_problem(answer, 502, "outcome-unknown")
+                assert host.runs("evil", tag) == 1
+
+
+def told(host, target, tag):
+    answer = host.post("evil", target, "kill-%s" % tag)
+    return None if answer.problem == "in-progress" else answer
+
+
+def test_every_refusal_is_in_the_audit_log(host):
+    """issue 5.4: what he tried can be read, and that they were not touched"""
+    log = host.server.path("logs/audit.log")
+    since = os.path.getsize(log)
+    with Undisturbed(host):
+        for key in ('"bad', "audit-1", "audit-1", "audit-1"):
+            host.post("evil", "/c.php?t=audit", key)
+        host.post("evil", "/c.php?t=audit", "audit-1", client.B2)
+        host.post("evil", "/c.php?t=audit", "audit-2", b"x" * 1100000)
+    words = wait_until(lambda: [w for w in [host.audit("evil", since)]
+                                if len(w) >= 6], 5)[0]
+    assert sorted(words) == sorted([
+        "invalid-key", "executed", "replayed", "replayed", "key-reused",
+        "payload-too-large"])
+    for name in ("alpha", "beta"):
+        assert set(host.audit(name, since)) == {"executed", "replayed",
+                                                "key-reused"}
+
+
+def test_they_survive_restarts_under_fire(fresh):
+    """A graceful restart while he floods. httpd starts its CGI daemon anew
+    and answers 503 in between: nothing was run, the retry runs."""
+    host = fresh
+    host.server.expected = ["IDEM0025", "AH01257"]
+    stop = threading.Event()
+
+    def flood(number):
+        i = 0
+        while not stop.is_set():
+            try:
+                host.post("evil", "/c.php?t=fire", "r-%d-%d" % (number, i))
+            except (OSError, client.NoAnswer, client.Torn):
+                pass
+            i += 1
+    pool = [threading.Thread(target=flood, args=(i,)) for i in range(4)]
+    with Undisturbed(host, patient=True):
+        for thread in pool:
+            thread.start()
+        try:
+            host.server.again(signal.SIGUSR1)
+            time.sleep(0.5)
+        finally:
+            stop.set()
+            for thread in pool:
+                thread.join(60)
