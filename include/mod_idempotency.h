@@ -11,7 +11,7 @@
  *      ^                      |    |                   |
  *      |       release        |    | abandon,          | ttl
  *      +----------------------+    | owner died        v
- *      +---------- ttl ------- [unknown]            [absent]
+ *      +---------- ttl ------- [unknown]       [absent | expired]
  *
  *   executing     a living process runs the request; it never lapses while
  *                 that process lives.
@@ -19,6 +19,7 @@
  *   not retained  executed; the answer was not kept (the record holds what
  *                 was kept of it, see lib/idem_record.h).
  *   unknown       an execution may or may not have happened.
+ *   expired       a tombstone: the id ran once, which is all that is known.
  *
  * Times are microseconds of the clock that the caller passes in; a store
  * reads no clock of its own. Lengths are bytes.
@@ -134,7 +135,9 @@ typedef struct {
     apr_uint64_t unknown;
     apr_uint64_t tombstones;
     apr_time_t oldest;    /* end of life of the record that is next to
-                           * expire; 0: none, or not known */
+                           * expire, tombstones aside; 0: none, or not known.
+                           * May be that of a record that is gone already:
+                           * a store may correct it in the purge only */
     apr_uint64_t expired; /* records freed by look-up or purge so far */
     apr_uint64_t repairs; /* shards rebuilt after a crash so far */
     apr_uint64_t refused; /* claims refused for want of room so far */

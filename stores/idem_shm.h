@@ -38,30 +38,52 @@ enum {
 #define IDEM_SHM_NOT_RETAINED 0x36c8e47au
 #define IDEM_SHM_UNKNOWN 0xc99352e9u
 #define IDEM_SHM_DETACHED 0x7d24b81eu /* released while its owner lived */
+#define IDEM_SHM_EXPIRING 0x4f6b1d98u /* on its way to the next one */
+#define IDEM_SHM_EXPIRED 0xe8d16c27u  /* a tombstone: one unit */
+
+#define IDEM_SHM_PRINT 6u /* bytes of a fingerprint that a tombstone keeps */
+
+/** What a record's first unit holds of it when only a tombstone is left. */
+typedef struct {
+    apr_uint32_t until; /* second at which it ends */
+    apr_uint32_t host;
+    unsigned char print[IDEM_SHM_PRINT];
+    apr_uint16_t row;
+    apr_uint64_t sum; /* of id and all of the above but row */
+} idem_shm_tomb_t;
 
 /**
  * A record. id, print, fence, created and host are written once, before the
  * state, and ident is their checksum: whatever else a crash tears, it is
  * known which request the record belongs to.
+ *
+ * Seconds are those of the store's time since 1970; they last until 2106.
  */
 typedef struct {
     apr_uint32_t state;
     apr_uint32_t next; /* in the bucket: unit + 1, or 0 */
     idem_digest_t id;
-    apr_uint64_t fence;
-    apr_int64_t expires; /* while executing: created + ttl */
-    apr_uint32_t len;    /* bytes of the record, or reserved for it */
-    apr_uint32_t ext;    /* first extent, if len > 0 */
-
-    idem_digest_t print;
     union {
-        apr_uint64_t owner; /* executing, detached: the process */
-        apr_uint64_t sum;   /* settled: checksum of state, times and body */
-    } is;
+        struct {
+            apr_int64_t expires; /* while executing: created + ttl */
+            apr_uint32_t len;    /* bytes of the record, or reserved for it */
+            apr_uint32_t ext;    /* first extent, if len > 0 */
+            union {
+                apr_uint64_t owner; /* executing, detached: the process */
+                apr_uint64_t sum;   /* settled: of state, times and body */
+            } is;
+        };
+        idem_shm_tomb_t tomb; /* in the state EXPIRED */
+    };
+
+    /* The second unit: not a tombstone's any more. */
+    idem_digest_t print;
+    apr_uint64_t fence;
     apr_uint64_t ident;
-    apr_int64_t created;
-    apr_uint16_t extn; /* units of the first extent */
-    apr_uint16_t row;  /* of the use table, that it is charged to */
+    apr_uint32_t created; /* the second of the claim */
+    apr_uint32_t until;   /* second at which its tombstone ends; 0: none */
+    apr_uint16_t extn;    /* units of the first extent */
+    apr_uint16_t row;     /* of the use table, that it is charged to */
     apr_uint32_t host;
 } idem_shm_head_t;
 
@@ -83,7 +105,11 @@ typedef struct {
     apr_uint32_t not_retained;
     apr_uint32_t unknown;
     apr_uint32_t detached;
-    apr_uint64_t expired; /* events so far */
+    apr_uint32_t tombstones;
+    apr_uint32_t spare;
+    apr_int64_t oldest;       /* first end of a record, by the last sweep */
+    apr_int64_t sweep_oldest; /* of the sweep that is under way; 0: none */
+    apr_uint64_t expired;     /* events so far */
     apr_uint64_t repairs;
     apr_uint64_t refused;
 } idem_shm_shard_t;
@@ -92,6 +118,7 @@ typedef struct {
 typedef struct {
     apr_uint32_t host;
     apr_uint32_t units; /* 0: the row is free */
+    apr_uint32_t quota; /* percent, of the last claim; 0: any */
 } idem_shm_row_t;
 
 /** Where a process finds the parts of a shard. */
@@ -153,8 +180,30 @@ apr_status_t idem_shm_sync_head(const idem_shm_store_t *shm,
                                 apr_uint32_t unit);
 int idem_shm_is_alive(const idem_shm_store_t *shm,
                       const idem_shm_head_t *head);
+
+/* ---- idem_shm_purge.c: how records end */
+
+/** The second that @a t is in, as far as 32 bits tell. */
+apr_uint32_t idem_shm_sec(apr_time_t t);
+/** An execution ended without a known result, or the result is lost. */
+void idem_shm_set_unknown_locked(const idem_shm_part_t *part,
+                                 idem_shm_head_t *head, apr_time_t expires);
+/** What a record was to live, as far as that can be believed. */
+apr_interval_time_t idem_shm_ttl(const idem_shm_head_t *head);
+/** Is there to be a tombstone of this record, now that it expires? */
+int idem_shm_has_tomb(const idem_shm_head_t *head, apr_time_t now);
+/** Make a tombstone of a record, or go on with making one. */
+void idem_shm_bury_locked(const idem_shm_part_t *part, apr_uint32_t unit);
+/**
+ * Free a settled record or a tombstone whose time is over; of the record a
+ * tombstone may stay. @return 1 if nothing is left
+ */
+int idem_shm_expire_locked(const idem_shm_part_t *part, apr_uint32_t unit,
+                           apr_time_t now);
+/** One bounded step over the shard. */
 void idem_shm_purge_locked(const idem_shm_store_t *shm,
                            const idem_shm_part_t *part, apr_time_t now);
+void idem_shm_purge(idem_store_t *store, apr_time_t now);
 
 /* ---- idem_shm_claim.c, idem_shm_commit.c: calls, see mod_idempotency.h */
 
@@ -198,6 +247,7 @@ apr_status_t idem_shm_list(idem_store_t *store, idem_entry_t *entries, int *n,
 /* ---- idem_shm_sum.c: checksums */
 
 apr_uint64_t idem_shm_sum_ident(const idem_shm_head_t *head);
+apr_uint64_t idem_shm_sum_tomb(const idem_shm_head_t *head);
 
 /** A running checksum over words of 8 bytes. */
 typedef struct {
@@ -205,10 +255,10 @@ typedef struct {
     unsigned int phase;
 } idem_shm_sum_t;
 
-/** Start one: everything that is known of @a head in @a state. */
-void idem_shm_sum_init(idem_shm_sum_t *sum, apr_uint64_t fence,
-                       apr_uint32_t state, apr_uint32_t len,
-                       apr_time_t expires);
+void idem_shm_sum_start(idem_shm_sum_t *sum);
+/** Start that of a record: fence, times and length of @a head, @a state. */
+void idem_shm_sum_init(idem_shm_sum_t *sum, const idem_shm_head_t *head,
+                       apr_uint32_t state);
 /** Add bytes: a multiple of 8, except the last time. */
 void idem_shm_sum_add(idem_shm_sum_t *sum, const void *data, apr_size_t len);
 apr_uint64_t idem_shm_sum_end(const idem_shm_sum_t *sum);
@@ -258,6 +308,12 @@ int idem_shm_part_reserve_locked(const idem_shm_part_t *part,
                                  idem_shm_head_t *head, apr_uint32_t len);
 void idem_shm_part_drop_body_locked(const idem_shm_part_t *part,
                                     idem_shm_head_t *head);
+/** May the host of this row take so many units more? */
+int idem_shm_part_is_within(const idem_shm_part_t *part, apr_uint32_t row,
+                            apr_uint32_t n);
+/** Give back units that were charged to @a row. */
+void idem_shm_part_credit_locked(const idem_shm_part_t *part, apr_uint32_t row,
+                                 apr_uint32_t n);
 /** Free a record, its extents, its place in the index and the counters. */
 void idem_shm_part_free_locked(const idem_shm_part_t *part, apr_uint32_t unit);
 /** The row of the use table that a host is charged to. */
@@ -269,12 +325,6 @@ apr_uint32_t *idem_shm_part_count(const idem_shm_part_t *part,
 /** Change the state, last of all changes, and the counters. */
 void idem_shm_part_set_state_locked(const idem_shm_part_t *part,
                                     idem_shm_head_t *head, apr_uint32_t state);
-/** An execution ended without a known result. */
-void idem_shm_part_set_unknown_locked(const idem_shm_part_t *part,
-                                      idem_shm_head_t *head,
-                                      apr_time_t expires);
-/** What a record was to live, as far as that can be believed. */
-apr_interval_time_t idem_shm_part_ttl(const idem_shm_head_t *head);
 
 /* ---- idem_shm_repair.c */
 

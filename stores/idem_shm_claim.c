@@ -14,17 +14,12 @@
 /* A record changes under a reader's hands only by expiry or release. */
 #define COPY_TRIES 16
 
-static int has_room(const idem_shm_part_t *part, apr_uint32_t row,
-                    const idem_ask_t *ask)
+static int has_room(const idem_shm_part_t *part, apr_uint32_t row)
 {
     apr_uint32_t keep = part->nunits / RESERVE_PART + IDEM_SHM_HEAD;
-    apr_uint64_t most =
-        (apr_uint64_t)part->nunits * (apr_uint32_t)ask->quota / 100;
 
-    if (part->shard->free_units < keep) {
-        return 0;
-    }
-    return ask->quota == 0 || part->rows[row].units + IDEM_SHM_HEAD <= most;
+    return part->shard->free_units >= keep
+           && idem_shm_part_is_within(part, row, IDEM_SHM_HEAD);
 }
 
 /* Fill a head whose state is FREE; the state comes last. */
@@ -37,8 +32,9 @@ static void write_head(const idem_shm_store_t *shm,
     head->id = *ask->id;
     head->print = *ask->print;
     head->fence = ++part->shard->fence;
-    head->created = ask->now;
-    head->expires = ask->now + ask->ttl;
+    head->created = idem_shm_sec(ask->now);
+    head->until = 0;
+    head->expires = apr_time_from_sec((apr_time_t)head->created) + ask->ttl;
     head->host = ask->host;
     head->is.owner = shm->owner;
     head->len = 0;
@@ -64,7 +60,8 @@ static apr_status_t new_locked(const idem_shm_store_t *shm,
             idem_shm_purge_locked(shm, part, ask->now);
         }
         row = idem_shm_part_row_locked(part, ask->host);
-        if (has_room(part, row, ask)) {
+        part->rows[row].quota = (apr_uint32_t)ask->quota;
+        if (has_room(part, row)) {
             unit = idem_shm_part_take_head_locked(part, row);
         }
     }
@@ -77,7 +74,7 @@ static apr_status_t new_locked(const idem_shm_store_t *shm,
     return APR_SUCCESS;
 }
 
-/* What is there in force? Settles the claim of a dead process and frees what
+/* What is there in force? Settles the claim of a dead process and ends what
  * has expired, so that both end to the microsecond whenever a purge comes. */
 static apr_status_t find_live_locked(const idem_shm_store_t *shm,
                                      const idem_shm_part_t *part,
@@ -93,13 +90,10 @@ static apr_status_t find_live_locked(const idem_shm_store_t *shm,
     head = idem_shm_part_head(part, *unit);
     if (head->state == IDEM_SHM_EXECUTING) {
         if (!idem_shm_is_alive(shm, head)) {
-            idem_shm_part_set_unknown_locked(part, head,
-                                             now + idem_shm_part_ttl(head));
+            idem_shm_set_unknown_locked(part, head, now + idem_shm_ttl(head));
         }
     }
-    else if (head->expires <= now) {
-        idem_shm_part_free_locked(part, *unit);
-        part->shard->expired++;
+    else if (idem_shm_expire_locked(part, *unit, now)) {
         *unit = IDEM_SHM_NONE;
     }
     return APR_SUCCESS;
@@ -121,6 +115,16 @@ static apr_status_t rerun_locked(const idem_shm_store_t *shm,
     return rv;
 }
 
+/* A tombstone has only some bytes of the fingerprint: they tell whether a
+ * client reused its key or came late. Neither is run. */
+static int is_same(const idem_shm_head_t *head, const idem_digest_t *print)
+{
+    if (head->state == IDEM_SHM_EXPIRED) {
+        return memcmp(head->tomb.print, print, IDEM_SHM_PRINT) == 0;
+    }
+    return memcmp(&head->print, print, sizeof(*print)) == 0;
+}
+
 static apr_status_t claim_locked(const idem_shm_store_t *shm,
                                  const idem_shm_part_t *part,
                                  const idem_ask_t *ask, idem_claim_t *claim,
@@ -139,7 +143,7 @@ static apr_status_t claim_locked(const idem_shm_store_t *shm,
     }
     head = idem_shm_part_head(part, found->unit);
     found->head = *head;
-    if (memcmp(&head->print, ask->print, sizeof(head->print)) != 0) {
+    if (!is_same(head, ask->print)) {
         *claim = IDEM_CLAIM_REUSED;
         return APR_SUCCESS;
     }
@@ -152,6 +156,9 @@ static apr_status_t claim_locked(const idem_shm_store_t *shm,
         return APR_SUCCESS;
     case IDEM_SHM_NOT_RETAINED:
         *claim = IDEM_CLAIM_NOT_RETAINED;
+        return APR_SUCCESS;
+    case IDEM_SHM_EXPIRED:
+        *claim = IDEM_CLAIM_EXPIRED;
         return APR_SUCCESS;
     case IDEM_SHM_UNKNOWN:
         *claim = IDEM_CLAIM_UNKNOWN;
@@ -178,8 +185,9 @@ static apr_status_t spoil(const idem_shm_store_t *shm, apr_uint32_t i,
     if (part->map[found->unit] == IDEM_SHM_MAP_HEAD
         && head->fence == found->head.fence
         && head->state == found->head.state) {
-        idem_shm_part_set_unknown_locked(
-            part, head, head->created + idem_shm_part_ttl(head));
+        idem_shm_set_unknown_locked(
+            part, head,
+            apr_time_from_sec((apr_time_t)head->created) + idem_shm_ttl(head));
     }
     idem_shm_leave(shm, i);
     return APR_SUCCESS;

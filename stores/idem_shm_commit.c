@@ -35,44 +35,70 @@ static idem_shm_head_t *own_locked(const idem_shm_part_t *part,
     return head->state == IDEM_SHM_EXECUTING ? head : NULL;
 }
 
-static const idem_shm_part_t *part_of(const idem_shm_store_t *shm,
-                                      const idem_token_t *token)
+/* Enter the shard of a claim, if it stands. @param head  out
+ * @return APR_SUCCESS: inside; APR_NOTFOUND or why not: outside */
+static apr_status_t enter_own(const idem_shm_store_t *shm,
+                              const idem_token_t *token,
+                              apr_interval_time_t wait, idem_shm_head_t **head)
 {
-    return token->shard < shm->nshards ? &shm->parts[token->shard] : NULL;
+    apr_status_t rv;
+
+    if (token->shard >= shm->nshards) {
+        return APR_NOTFOUND;
+    }
+    rv = idem_shm_enter(shm, token->shard, wait);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    *head = own_locked(&shm->parts[token->shard], token);
+    if (!*head) {
+        idem_shm_leave(shm, token->shard);
+        return APR_NOTFOUND;
+    }
+    return APR_SUCCESS;
 }
 
 /* ----------------------------------------------------------------- commit */
 
+/* An answer counts against the quota of its host as a claim does, or the
+ * answers of many claims at once would pass it by far. What is left of an
+ * answer that is not retained is short: it may. */
+static int reserve_locked(const idem_shm_part_t *part, idem_shm_head_t *head,
+                          idem_end_t end, apr_uint32_t len)
+{
+    apr_uint32_t n = (len + (IDEM_SHM_UNIT - 1)) / IDEM_SHM_UNIT;
+
+    return (end != IDEM_END_DONE
+            || idem_shm_part_is_within(part, head->row, n))
+           && idem_shm_part_reserve_locked(part, head, len);
+}
+
 /* @param mine  out: the head, as a copy that nobody else writes to */
 static apr_status_t reserve(const idem_shm_store_t *shm,
-                            const idem_token_t *token, apr_uint32_t len,
-                            apr_time_t now, idem_shm_head_t *mine)
+                            const idem_token_t *token, idem_end_t end,
+                            apr_uint32_t len, apr_time_t now,
+                            idem_shm_head_t *mine)
 {
-    const idem_shm_part_t *part = &shm->parts[token->shard];
     idem_shm_head_t *head;
-    apr_status_t rv = idem_shm_enter(shm, token->shard, IDEM_SHM_LOCK_WAIT);
+    apr_status_t rv = enter_own(shm, token, IDEM_SHM_LOCK_WAIT, &head);
+    const idem_shm_part_t *part;
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    head = own_locked(part, token);
-    if (!head) {
-        rv = APR_NOTFOUND;
-        goto leave;
-    }
+    part = &shm->parts[token->shard];
     /* What an attempt that failed half-way has left. */
     idem_shm_part_drop_body_locked(part, head);
-    if (!idem_shm_part_reserve_locked(part, head, len)) {
+    if (!reserve_locked(part, head, end, len)) {
         idem_shm_purge_locked(shm, part, now);
         head = own_locked(part, token);
-        if (!head || !idem_shm_part_reserve_locked(part, head, len)) {
+        if (!head || !reserve_locked(part, head, end, len)) {
             rv = head ? APR_ENOSPC : APR_NOTFOUND;
-            goto leave;
         }
     }
-    *mine = *head;
-
-leave:
+    if (rv == APR_SUCCESS) {
+        *mine = *head;
+    }
     idem_shm_leave(shm, token->shard);
     return rv;
 }
@@ -117,13 +143,12 @@ static apr_status_t fill(const idem_shm_store_t *shm,
 }
 
 static apr_uint64_t sum_of(const idem_shm_part_t *part,
-                           const idem_shm_head_t *mine, apr_uint32_t state,
-                           apr_time_t expires)
+                           const idem_shm_head_t *mine, apr_uint32_t state)
 {
     idem_shm_walk_t walk;
     idem_shm_sum_t sum;
 
-    idem_shm_sum_init(&sum, mine->fence, state, mine->len, expires);
+    idem_shm_sum_init(&sum, mine, state);
     idem_shm_walk_init(&walk, mine);
     while (idem_shm_walk_next(&walk, part) == 1) {
         idem_shm_sum_add(&sum, walk.data, walk.len);
@@ -131,32 +156,45 @@ static apr_uint64_t sum_of(const idem_shm_part_t *part,
     return idem_shm_sum_end(&sum);
 }
 
+/* For status pages: is this one to end before all that the purge has met? */
+static void note_end(idem_shm_shard_t *shard, apr_time_t expires)
+{
+    if (shard->oldest == 0 || expires < shard->oldest) {
+        shard->oldest = expires;
+    }
+    if (shard->sweep_oldest == 0 || expires < shard->sweep_oldest) {
+        shard->sweep_oldest = expires;
+    }
+}
+
 static apr_status_t publish(const idem_shm_store_t *shm,
-                            const idem_token_t *token,
-                            const idem_shm_head_t *mine, apr_uint32_t state,
-                            apr_time_t expires)
+                            const idem_token_t *token, idem_shm_head_t *mine,
+                            apr_uint32_t state, const idem_term_t *term)
 {
     const idem_shm_part_t *part = &shm->parts[token->shard];
-    apr_uint64_t sum = sum_of(part, mine, state, expires);
     idem_shm_head_t *head;
-    apr_status_t rv = idem_shm_enter(shm, token->shard, IDEM_SHM_LOCK_WAIT);
+    apr_status_t rv;
 
+    mine->expires = term->now + term->ttl;
+    if (term->tombstone > 0) {
+        mine->until = idem_shm_sec(mine->expires + term->tombstone
+                                   + apr_time_from_sec(1) - 1);
+    }
+    mine->is.sum = sum_of(part, mine, state);
+    rv = enter_own(shm, token, IDEM_SHM_LOCK_WAIT, &head);
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    head = own_locked(part, token);
-    if (!head) {
-        rv = APR_NOTFOUND;
-    }
-    else if (head->len != mine->len
-             || (mine->len > 0 && head->ext != mine->ext)) {
+    if (head->len != mine->len || (mine->len > 0 && head->ext != mine->ext)) {
         /* A repair took the reservation away. */
         rv = APR_EGENERAL;
     }
     else {
-        head->expires = expires;
-        head->is.sum = sum;
+        head->until = mine->until;
+        head->expires = mine->expires;
+        head->is.sum = mine->is.sum;
         idem_shm_part_set_state_locked(part, head, state);
+        note_end(part->shard, mine->expires);
     }
     idem_shm_leave(shm, token->shard);
     return rv;
@@ -167,26 +205,27 @@ static apr_status_t commit_unknown(const idem_shm_store_t *shm,
                                    apr_interval_time_t ttl,
                                    apr_interval_time_t wait)
 {
-    const idem_shm_part_t *part = part_of(shm, token);
     idem_shm_head_t *head;
-    apr_status_t rv;
+    apr_status_t rv = enter_own(shm, token, wait, &head);
 
-    if (!part) {
-        return APR_NOTFOUND;
-    }
-    rv = idem_shm_enter(shm, token->shard, wait);
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    head = own_locked(part, token);
-    if (head) {
-        if (ttl == 0) {
-            ttl = idem_shm_part_ttl(head);
-        }
-        idem_shm_part_set_unknown_locked(part, head, now + ttl);
+    if (ttl == 0) {
+        ttl = idem_shm_ttl(head);
     }
+    idem_shm_set_unknown_locked(&shm->parts[token->shard], head, now + ttl);
     idem_shm_leave(shm, token->shard);
-    return head ? APR_SUCCESS : APR_NOTFOUND;
+    return APR_SUCCESS;
+}
+
+/* With sync=on: the claim that was ended, to the disk. */
+static apr_status_t sync_end(const idem_shm_store_t *shm,
+                             const idem_token_t *token, apr_status_t rv)
+{
+    return rv == APR_SUCCESS ? idem_shm_sync_head(
+               shm, &shm->parts[token->shard], token->place)
+                             : rv;
 }
 
 apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
@@ -194,20 +233,15 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
                              const idem_term_t *term)
 {
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
-    const idem_shm_part_t *part = part_of(shm, token);
     idem_shm_head_t mine;
     apr_size_t len = 0;
     apr_status_t rv;
     int i;
 
-    if (!part) {
-        return APR_NOTFOUND;
-    }
     if (end == IDEM_END_UNKNOWN) {
         rv = commit_unknown(shm, token, term->now, term->ttl,
                             IDEM_SHM_LOCK_WAIT);
-        return rv == APR_SUCCESS ? idem_shm_sync_head(shm, part, token->place)
-                                 : rv;
+        return sync_end(shm, token, rv);
     }
     for (i = 0; i < nvec; i++) {
         len += vec[i].iov_len;
@@ -215,20 +249,17 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
     if (len > idem_store_record_max(store)) {
         return APR_ENOSPC;
     }
-    rv = reserve(shm, token, (apr_uint32_t)len, term->now, &mine);
+    rv = reserve(shm, token, end, (apr_uint32_t)len, term->now, &mine);
     if (rv == APR_SUCCESS) {
-        rv = fill(shm, part, &mine, vec, nvec);
+        rv = fill(shm, &shm->parts[token->shard], &mine, vec, nvec);
     }
     if (rv == APR_SUCCESS) {
         rv = publish(shm, token, &mine,
                      end == IDEM_END_DONE ? IDEM_SHM_DONE
                                           : IDEM_SHM_NOT_RETAINED,
-                     term->now + term->ttl);
+                     term);
     }
-    if (rv == APR_SUCCESS) {
-        rv = idem_shm_sync_head(shm, part, token->place);
-    }
-    return rv;
+    return sync_end(shm, token, rv);
 }
 
 /* -------------------------------------------------------- release, abandon */
@@ -236,23 +267,15 @@ apr_status_t idem_shm_commit(idem_store_t *store, const idem_token_t *token,
 apr_status_t idem_shm_release(idem_store_t *store, const idem_token_t *token)
 {
     idem_shm_store_t *shm = (idem_shm_store_t *)store;
-    const idem_shm_part_t *part = part_of(shm, token);
     idem_shm_head_t *head;
-    apr_status_t rv;
+    apr_status_t rv = enter_own(shm, token, IDEM_SHM_LOCK_WAIT, &head);
 
-    if (!part) {
-        return APR_NOTFOUND;
-    }
-    rv = idem_shm_enter(shm, token->shard, IDEM_SHM_LOCK_WAIT);
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    head = own_locked(part, token);
-    if (head) {
-        idem_shm_part_free_locked(part, token->place);
-    }
+    idem_shm_part_free_locked(&shm->parts[token->shard], token->place);
     idem_shm_leave(shm, token->shard);
-    return head ? APR_SUCCESS : APR_NOTFOUND;
+    return APR_SUCCESS;
 }
 
 apr_status_t idem_shm_abandon(idem_store_t *store, const idem_token_t *token,

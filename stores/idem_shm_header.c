@@ -17,7 +17,7 @@
 #include <apr_strings.h>
 
 #define MAGIC "IDEMSHM1"
-#define FORMAT 1u
+#define FORMAT 2u
 #define ORDER 0x01020304u
 #define BOOT_LEN 36 /* of the kernel's text */
 
@@ -124,7 +124,7 @@ static apr_uint64_t fixed_sum(const fixed_t *fixed)
 {
     idem_shm_sum_t sum;
 
-    idem_shm_sum_init(&sum, 0, FORMAT, 0, 0);
+    idem_shm_sum_start(&sum);
     idem_shm_sum_add(&sum, fixed, offsetof(fixed_t, sum));
     return idem_shm_sum_end(&sum);
 }

@@ -62,7 +62,7 @@ apr_status_t idem_shm_copy_out(const idem_shm_part_t *part,
         || __atomic_load_n(&head->fence, __ATOMIC_RELAXED) != was->fence) {
         return APR_EAGAIN;
     }
-    idem_shm_sum_init(&sum, was->fence, was->state, was->len, was->expires);
+    idem_shm_sum_init(&sum, was, was->state);
     idem_shm_sum_add(&sum, data, len);
     if (more != 0 || idem_shm_sum_end(&sum) != was->is.sum) {
         return APR_EGENERAL;
@@ -81,15 +81,31 @@ static void show_unknown(idem_entry_t *entry, apr_time_t expires)
     entry->len = 0;
 }
 
+/* A tombstone keeps neither the time of the claim nor the whole print. */
+static int show_tomb(idem_entry_t *entry, apr_uint32_t host,
+                     apr_uint32_t until, apr_time_t now)
+{
+    memset(&entry->print, 0, sizeof(entry->print));
+    entry->life = IDEM_LIFE_EXPIRED;
+    entry->host = host;
+    entry->created = 0;
+    entry->expires = apr_time_from_sec((apr_time_t)until);
+    entry->len = 0;
+    return until > idem_shm_sec(now);
+}
+
 /* Fill in what a claim at @a now would see. @return 0 if nothing is there */
 static int show(const idem_shm_store_t *shm, const idem_shm_head_t *head,
                 apr_time_t now, idem_entry_t *entry)
 {
     memset(entry, 0, sizeof(*entry));
     entry->id = head->id;
+    if (head->state == IDEM_SHM_EXPIRED) {
+        return show_tomb(entry, head->tomb.host, head->tomb.until, now);
+    }
     entry->print = head->print;
     entry->host = head->host;
-    entry->created = head->created;
+    entry->created = apr_time_from_sec((apr_time_t)head->created);
     entry->expires = head->expires;
     entry->len = head->len;
     switch (head->state) {
@@ -98,7 +114,7 @@ static int show(const idem_shm_store_t *shm, const idem_shm_head_t *head,
         entry->expires = 0;
         entry->len = 0;
         if (!idem_shm_is_alive(shm, head)) {
-            show_unknown(entry, now + idem_shm_part_ttl(head));
+            show_unknown(entry, now + idem_shm_ttl(head));
         }
         return 1;
     case IDEM_SHM_DONE:
@@ -113,7 +129,9 @@ static int show(const idem_shm_store_t *shm, const idem_shm_head_t *head,
     default:
         return 0;
     }
-    return head->expires > now;
+    return head->expires > now
+           || (idem_shm_has_tomb(head, now)
+               && show_tomb(entry, head->host, head->until, now));
 }
 
 /* ------------------------------------------------------------------- look */

@@ -214,8 +214,8 @@ static void charge(const idem_shm_part_t *part, apr_uint32_t row,
     part->rows[row % IDEM_SHM_ROWS].units += n;
 }
 
-static void credit(const idem_shm_part_t *part, apr_uint32_t row,
-                   apr_uint32_t n)
+void idem_shm_part_credit_locked(const idem_shm_part_t *part, apr_uint32_t row,
+                                 apr_uint32_t n)
 {
     part->shard->free_units += n;
     part->rows[row % IDEM_SHM_ROWS].units -= n;
@@ -372,7 +372,7 @@ void idem_shm_part_drop_body_locked(const idem_shm_part_t *part,
             break;
         }
         memset(part->map + walk.at, IDEM_SHM_MAP_FREE, walk.atn);
-        credit(part, head->row, walk.atn);
+        idem_shm_part_credit_locked(part, head->row, walk.atn);
     }
     head->len = 0;
 }
@@ -393,6 +393,8 @@ apr_uint32_t *idem_shm_part_count(const idem_shm_part_t *part,
         return &part->shard->unknown;
     case IDEM_SHM_DETACHED:
         return &part->shard->detached;
+    case IDEM_SHM_EXPIRED:
+        return &part->shard->tombstones;
     default:
         return NULL;
     }
@@ -420,37 +422,20 @@ void idem_shm_part_free_locked(const idem_shm_part_t *part, apr_uint32_t unit)
 {
     idem_shm_head_t *head = idem_shm_part_head(part, unit);
     int linked = head->state != IDEM_SHM_DETACHED;
+    int tomb = head->state == IDEM_SHM_EXPIRED;
 
     idem_shm_part_set_state_locked(part, head, IDEM_SHM_FREE);
     if (linked) {
         idem_shm_part_unlink_locked(part, unit);
     }
-    idem_shm_part_drop_body_locked(part, head);
     part->map[unit] = IDEM_SHM_MAP_FREE;
-    part->map[unit + 1] = IDEM_SHM_MAP_FREE;
-    credit(part, head->row, IDEM_SHM_HEAD);
-}
-
-apr_interval_time_t idem_shm_part_ttl(const idem_shm_head_t *head)
-{
-    apr_interval_time_t ttl =
-        (apr_interval_time_t)((apr_uint64_t)head->expires
-                              - (apr_uint64_t)head->created);
-
-    return ttl > 0 && ttl <= IDEM_SHM_TTL_MAX ? ttl : IDEM_SHM_TTL_FALLBACK;
-}
-
-void idem_shm_part_set_unknown_locked(const idem_shm_part_t *part,
-                                      idem_shm_head_t *head,
-                                      apr_time_t expires)
-{
-    idem_shm_sum_t sum;
-
+    if (tomb) {
+        idem_shm_part_credit_locked(part, head->tomb.row, 1);
+        return;
+    }
     idem_shm_part_drop_body_locked(part, head);
-    head->expires = expires;
-    idem_shm_sum_init(&sum, head->fence, IDEM_SHM_UNKNOWN, 0, expires);
-    head->is.sum = idem_shm_sum_end(&sum);
-    idem_shm_part_set_state_locked(part, head, IDEM_SHM_UNKNOWN);
+    part->map[unit + 1] = IDEM_SHM_MAP_FREE;
+    idem_shm_part_credit_locked(part, head->row, IDEM_SHM_HEAD);
 }
 
 /* A host may take any of a few rows; with all of them in others' hands it
@@ -477,4 +462,13 @@ apr_uint32_t idem_shm_part_row_locked(const idem_shm_part_t *part,
     }
     part->rows[room].host = host;
     return room;
+}
+
+int idem_shm_part_is_within(const idem_shm_part_t *part, apr_uint32_t row,
+                            apr_uint32_t n)
+{
+    const idem_shm_row_t *use = &part->rows[row % IDEM_SHM_ROWS];
+    apr_uint64_t most = (apr_uint64_t)part->nunits * use->quota / 100;
+
+    return use->quota == 0 || (apr_uint64_t)use->units + n <= most;
 }

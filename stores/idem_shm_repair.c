@@ -11,6 +11,7 @@
  *      range, nobody else's, and (settled records) the checksum is right.
  *      Without them a record becomes unknown: never run again, never
  *      replayed wrong.
+ *      A tombstone that was not finished is.
  *   3. of two records with one id (old pages after a power cut) the one
  *      claimed later stays.
  *
@@ -29,7 +30,10 @@ int idem_shm_repair_is_head(const idem_shm_head_t *head)
     case IDEM_SHM_NOT_RETAINED:
     case IDEM_SHM_UNKNOWN:
     case IDEM_SHM_DETACHED:
+    case IDEM_SHM_EXPIRING:
         return head->ident == idem_shm_sum_ident(head);
+    case IDEM_SHM_EXPIRED:
+        return head->tomb.sum == idem_shm_sum_tomb(head);
     default:
         return 0;
     }
@@ -56,8 +60,11 @@ static apr_uint32_t keep_heads(const idem_shm_part_t *part)
             continue;
         }
         if (u + 1 < part->nunits && idem_shm_repair_is_head(head)) {
-            part->map[u + 1] = IDEM_SHM_MAP_MORE;
-            u += IDEM_SHM_HEAD;
+            if (head->state != IDEM_SHM_EXPIRED) {
+                part->map[u + 1] = IDEM_SHM_MAP_MORE;
+                u++;
+            }
+            u++;
             continue;
         }
         /* A head at the very end has no second unit to look into. */
@@ -92,8 +99,7 @@ static apr_uint32_t take_body(const idem_shm_part_t *part,
     idem_shm_sum_t sum;
     int more;
 
-    idem_shm_sum_init(&sum, head->fence, head->state, head->len,
-                      head->expires);
+    idem_shm_sum_init(&sum, head, head->state);
     idem_shm_walk_init(&walk, head);
     for (;;) {
         more = idem_shm_walk_next(&walk, part);
@@ -122,6 +128,20 @@ static apr_uint32_t take_body(const idem_shm_part_t *part,
     return IDEM_SHM_NONE;
 }
 
+/* A tombstone has no fence, but until it ended nobody could claim the id. */
+static int is_later(const idem_shm_head_t *head, const idem_shm_head_t *twin)
+{
+    if (twin->state == IDEM_SHM_EXPIRED) {
+        return head->state == IDEM_SHM_EXPIRED
+                   ? head->tomb.until > twin->tomb.until
+                   : head->created >= twin->tomb.until;
+    }
+    if (head->state == IDEM_SHM_EXPIRED) {
+        return twin->created < head->tomb.until;
+    }
+    return head->fence > twin->fence;
+}
+
 /* Step 3. @return 1 if @a unit is to be linked */
 static int is_latest(const idem_shm_part_t *part, apr_uint32_t unit)
 {
@@ -132,7 +152,7 @@ static int is_latest(const idem_shm_part_t *part, apr_uint32_t unit)
     if (twin == IDEM_SHM_NONE) {
         return 1;
     }
-    if (idem_shm_part_head(part, twin)->fence >= head->fence) {
+    if (!is_later(head, idem_shm_part_head(part, twin))) {
         return 0;
     }
     idem_shm_part_free_locked(part, twin);
@@ -141,49 +161,80 @@ static int is_latest(const idem_shm_part_t *part, apr_uint32_t unit)
 
 static void set_free(const idem_shm_part_t *part, apr_uint32_t unit)
 {
-    idem_shm_part_head(part, unit)->state = IDEM_SHM_FREE;
+    idem_shm_head_t *head = idem_shm_part_head(part, unit);
+
     part->map[unit] = IDEM_SHM_MAP_FREE;
-    part->map[unit + 1] = IDEM_SHM_MAP_FREE;
+    if (head->state != IDEM_SHM_EXPIRED) {
+        part->map[unit + 1] = IDEM_SHM_MAP_FREE;
+    }
+    head->state = IDEM_SHM_FREE;
 }
 
 /* A record whose answer is gone: how long it was to be kept is known unless
  * just that is damaged. */
 static void spoil(const idem_shm_part_t *part, idem_shm_head_t *head)
 {
+    apr_time_t created = apr_time_from_sec((apr_time_t)head->created);
     apr_time_t expires = head->expires;
 
-    if (expires <= head->created
-        || expires - head->created > 2 * IDEM_SHM_TTL_MAX) {
-        expires = head->created + IDEM_SHM_TTL_FALLBACK;
+    if (expires <= created || expires - created > 2 * IDEM_SHM_TTL_MAX) {
+        expires = created + IDEM_SHM_TTL_FALLBACK;
     }
     head->len = 0;
-    idem_shm_part_set_unknown_locked(part, head, expires);
+    idem_shm_set_unknown_locked(part, head, expires);
 }
 
-/* Count a kept record in, and take its extents. @return 1 if damaged */
-static apr_uint32_t keep_record(const idem_shm_part_t *part,
-                                idem_shm_head_t *head, apr_uint32_t *units)
+/* Take the extents of a kept record, if it is to have any.
+ * @return 1 if it is damaged */
+static apr_uint32_t keep_body(const idem_shm_part_t *part,
+                              idem_shm_head_t *head, apr_uint32_t *units)
 {
+    apr_uint32_t taken = head->state == IDEM_SHM_EXPIRING
+                             ? IDEM_SHM_NONE
+                             : take_body(part, head);
+
+    *units = IDEM_SHM_HEAD;
+    if (taken != IDEM_SHM_NONE) {
+        *units += taken;
+        return 0;
+    }
+    if (is_settled(head->state)) {
+        spoil(part, head);
+        return 1;
+    }
+    /* A reservation that was not finished, an answer that was being written,
+     * or one that was being dropped: the head stands without it. */
+    head->len = 0;
+    return 0;
+}
+
+/* Count a kept record in. @return 1 if it is damaged */
+static apr_uint32_t keep_record(const idem_shm_part_t *part, apr_uint32_t u)
+{
+    idem_shm_shard_t *shard = part->shard;
+    idem_shm_head_t *head = idem_shm_part_head(part, u);
     apr_uint32_t *count = idem_shm_part_count(part, head->state);
-    apr_uint32_t taken = take_body(part, head);
     apr_uint32_t damaged = 0;
+    apr_uint32_t units = 1;
+    apr_uint32_t row;
 
     if (count) {
         (*count)++;
     }
-    if (taken == IDEM_SHM_NONE) {
-        taken = 0;
-        if (is_settled(head->state)) {
-            spoil(part, head);
-            damaged = 1;
-        }
-        else {
-            /* A reservation that was not finished, or an answer that was
-             * being written: the claim stands without it. */
-            head->len = 0;
+    if (head->state == IDEM_SHM_EXPIRED) {
+        row = idem_shm_part_row_locked(part, head->tomb.host);
+        head->tomb.row = (apr_uint16_t)row;
+    }
+    else {
+        row = idem_shm_part_row_locked(part, head->host);
+        head->row = (apr_uint16_t)row;
+        damaged = keep_body(part, head, &units);
+        if (head->fence > shard->fence) {
+            shard->fence = head->fence;
         }
     }
-    *units = taken + IDEM_SHM_HEAD;
+    shard->free_units -= units;
+    part->rows[row].units += units;
     return damaged;
 }
 
@@ -191,13 +242,11 @@ static apr_uint32_t keep_record(const idem_shm_part_t *part,
 static apr_uint32_t keep_records(const idem_shm_part_t *part, int dead,
                                  apr_time_t now)
 {
-    idem_shm_shard_t *shard = part->shard;
     apr_uint32_t damaged = 0;
     apr_uint32_t u;
 
     for (u = 0; u + 1 < part->nunits; u++) {
         idem_shm_head_t *head = idem_shm_part_head(part, u);
-        apr_uint32_t units;
 
         if (part->map[u] != IDEM_SHM_MAP_HEAD) {
             continue;
@@ -207,19 +256,15 @@ static apr_uint32_t keep_records(const idem_shm_part_t *part, int dead,
             set_free(part, u);
             continue;
         }
-        head->row = (apr_uint16_t)idem_shm_part_row_locked(part, head->host);
-        damaged += keep_record(part, head, &units);
-        shard->free_units -= units;
-        part->rows[head->row].units += units;
-        if (head->fence > shard->fence) {
-            shard->fence = head->fence;
-        }
+        damaged += keep_record(part, u);
         if (head->state != IDEM_SHM_DETACHED) {
             idem_shm_part_link_locked(part, u);
         }
-        if (dead && head->state == IDEM_SHM_EXECUTING) {
-            idem_shm_part_set_unknown_locked(part, head,
-                                             now + idem_shm_part_ttl(head));
+        if (head->state == IDEM_SHM_EXPIRING) {
+            idem_shm_bury_locked(part, u);
+        }
+        else if (dead && head->state == IDEM_SHM_EXECUTING) {
+            idem_shm_set_unknown_locked(part, head, now + idem_shm_ttl(head));
         }
     }
     return damaged;
@@ -239,6 +284,9 @@ apr_uint32_t idem_shm_repair_locked(const idem_shm_part_t *part, int dead,
     shard->not_retained = 0;
     shard->unknown = 0;
     shard->detached = 0;
+    shard->tombstones = 0;
+    shard->oldest = 0;
+    shard->sweep_oldest = 0;
     damaged = keep_heads(part);
     damaged += keep_records(part, dead, now);
     /* The last fence may be gone with the record that carried it. */
@@ -257,8 +305,7 @@ static const char *check_body(const idem_shm_part_t *part,
     apr_uint32_t i;
     int more;
 
-    idem_shm_sum_init(&sum, head->fence, head->state, head->len,
-                      head->expires);
+    idem_shm_sum_init(&sum, head, head->state);
     idem_shm_walk_init(&walk, head);
     for (;;) {
         more = idem_shm_walk_next(&walk, part);
@@ -285,6 +332,32 @@ static const char *check_body(const idem_shm_part_t *part,
     return NULL;
 }
 
+/* @param units  out: of the record */
+static const char *check_head(const idem_shm_part_t *part, apr_uint32_t u,
+                              apr_uint32_t *units)
+{
+    idem_shm_head_t *head = idem_shm_part_head(part, u);
+    int broken = 0;
+
+    if (u + 1 >= part->nunits || head->state == IDEM_SHM_EXPIRING
+        || !idem_shm_repair_is_head(head)) {
+        return "a head is not whole";
+    }
+    if (head->state != IDEM_SHM_DETACHED
+        && idem_shm_part_find_locked(part, &head->id, &broken) != u) {
+        return "a record is not in the index";
+    }
+    if (head->state == IDEM_SHM_EXPIRED) {
+        *units = 1;
+        return NULL;
+    }
+    if (part->map[u + 1] != IDEM_SHM_MAP_MORE) {
+        return "a head is cut";
+    }
+    *units = IDEM_SHM_HEAD;
+    return check_body(part, head, units);
+}
+
 static const char *check_heads(const idem_shm_part_t *part, apr_uint32_t *use,
                                idem_shm_shard_t *seen, apr_uint32_t *linked)
 {
@@ -293,31 +366,23 @@ static const char *check_heads(const idem_shm_part_t *part, apr_uint32_t *use,
 
     count.shard = seen;
     for (u = 0; u < part->nunits; u++) {
-        idem_shm_head_t *head = idem_shm_part_head(part, u);
-        apr_uint32_t units = IDEM_SHM_HEAD;
+        const idem_shm_head_t *head = idem_shm_part_head(part, u);
+        apr_uint32_t units = 0;
+        apr_uint32_t row;
         const char *wrong;
-        int broken = 0;
 
         if (part->map[u] != IDEM_SHM_MAP_HEAD) {
             continue;
         }
-        if (u + 1 >= part->nunits || part->map[u + 1] != IDEM_SHM_MAP_MORE
-            || !idem_shm_repair_is_head(head)) {
-            return "a head is not whole";
-        }
-        if (head->state != IDEM_SHM_DETACHED) {
-            (*linked)++;
-            if (idem_shm_part_find_locked(part, &head->id, &broken) != u) {
-                return "a record is not in the index";
-            }
-        }
-        wrong = check_body(part, head, &units);
+        wrong = check_head(part, u, &units);
         if (wrong) {
             return wrong;
         }
+        row = head->state == IDEM_SHM_EXPIRED ? head->tomb.row : head->row;
+        *linked += head->state != IDEM_SHM_DETACHED;
         (*idem_shm_part_count(&count, head->state))++;
         seen->free_units -= units;
-        use[head->row % IDEM_SHM_ROWS] += units;
+        use[row % IDEM_SHM_ROWS] += units;
     }
     return NULL;
 }
@@ -360,8 +425,8 @@ static const char *check_counts(const idem_shm_part_t *part,
     }
     if (shard->executing != seen->executing || shard->done != seen->done
         || shard->not_retained != seen->not_retained
-        || shard->unknown != seen->unknown
-        || shard->detached != seen->detached) {
+        || shard->unknown != seen->unknown || shard->detached != seen->detached
+        || shard->tombstones != seen->tombstones) {
         return "a count of records is wrong";
     }
     for (u = 0; u < IDEM_SHM_ROWS; u++) {

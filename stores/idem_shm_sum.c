@@ -24,7 +24,7 @@ static apr_uint64_t step(apr_uint64_t lane, apr_uint64_t word)
     return turn((lane ^ word) * PRIME);
 }
 
-static void start(idem_shm_sum_t *sum)
+void idem_shm_sum_start(idem_shm_sum_t *sum)
 {
     sum->lane[0] = 0x243f6a8885a308d3ull;
     sum->lane[1] = 0x13198a2e03707344ull;
@@ -39,15 +39,14 @@ static void add_word(idem_shm_sum_t *sum, apr_uint64_t word)
     sum->phase = (sum->phase + 1) & 3;
 }
 
-void idem_shm_sum_init(idem_shm_sum_t *sum, apr_uint64_t fence,
-                       apr_uint32_t state, apr_uint32_t len,
-                       apr_time_t expires)
+void idem_shm_sum_init(idem_shm_sum_t *sum, const idem_shm_head_t *head,
+                       apr_uint32_t state)
 {
-    start(sum);
-    add_word(sum, fence);
+    idem_shm_sum_start(sum);
+    add_word(sum, head->fence);
     add_word(sum, state);
-    add_word(sum, len);
-    add_word(sum, (apr_uint64_t)expires);
+    add_word(sum, (apr_uint64_t)head->until << 32 | head->len);
+    add_word(sum, (apr_uint64_t)head->expires);
 }
 
 /* The lanes in variables: through the pointer, the compiler would have to
@@ -117,11 +116,23 @@ apr_uint64_t idem_shm_sum_ident(const idem_shm_head_t *head)
 {
     idem_shm_sum_t sum;
 
-    start(&sum);
+    idem_shm_sum_start(&sum);
     idem_shm_sum_add(&sum, &head->id, sizeof(head->id));
     idem_shm_sum_add(&sum, &head->print, sizeof(head->print));
     add_word(&sum, head->fence);
     add_word(&sum, (apr_uint64_t)head->created);
     add_word(&sum, head->host);
+    return idem_shm_sum_end(&sum);
+}
+
+apr_uint64_t idem_shm_sum_tomb(const idem_shm_head_t *head)
+{
+    const idem_shm_tomb_t *tomb = &head->tomb;
+    idem_shm_sum_t sum;
+
+    idem_shm_sum_start(&sum);
+    idem_shm_sum_add(&sum, &head->id, sizeof(head->id));
+    add_word(&sum, (apr_uint64_t)tomb->until << 32 | tomb->host);
+    idem_shm_sum_add(&sum, tomb->print, sizeof(tomb->print));
     return idem_shm_sum_end(&sum);
 }

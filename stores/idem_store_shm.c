@@ -41,13 +41,18 @@
  *    |      or died       | abandon, commit,      |
  *    |                    v owner died            |
  *    |<------- ttl ----- UNKNOWN                  |
- *    +<-------------------------------------------+
+ *    |<-------------------------------------------+
+ *    |                                            | with a tombstone
+ *    |<----- its time is over ----- EXPIRED <-- EXPIRING
  *
  *   EXECUTING  owner is the process; extents may be reserved already.
  *   DETACHED   released by the administrator while the owner may be writing
  *              its extents: out of the index, but the units stay taken.
- *   others     never change but to FREE; readers copy without the lock and
- *              look afterwards whether state and fence are still the same.
+ *   EXPIRING   extents and second unit are given back, the first unit becomes
+ *              the tombstone: never seen but after a death in the middle.
+ *   EXPIRED    the tombstone: id, some of the fingerprint, its end.
+ *   others     never change but to FREE or EXPIRING; readers copy without the
+ *              lock and look afterwards whether state and fence are the same.
  *
  * A process can die at any instruction. Died it inside the lock, the dirty
  * word says so and the next one repairs the shard (idem_shm_repair.c).
@@ -60,11 +65,6 @@
 #include <sys/mman.h>
 
 #include <apr_strings.h>
-
-/* Units looked at by one step of a purge, at most once per lock: this many
- * heads that are all out of the cache stay below a millisecond. */
-#define PURGE_UNITS 4096u
-#define PURGE_STEPS 8
 
 /* Looks at a lock that is held, before sleeping: what happens inside is over
  * in less than a microsecond, and being woken up takes ten (rule 34's table,
@@ -158,66 +158,12 @@ apr_status_t idem_shm_sync_head(const idem_shm_store_t *shm,
     return rv;
 }
 
-/* ------------------------------------------------------------------ purge */
+/* ------------------------------------------------------------------ calls */
 
 int idem_shm_is_alive(const idem_shm_store_t *shm, const idem_shm_head_t *head)
 {
     return idem_shm_owner_is_alive(shm->owners, shm->segment.epoch,
                                    head->is.owner);
-}
-
-/* Frees what has expired, settles what the dead have left, in a few units.
- * Bounded: a request may be waiting. */
-void idem_shm_purge_locked(const idem_shm_store_t *shm,
-                           const idem_shm_part_t *part, apr_time_t now)
-{
-    apr_uint32_t at = part->shard->purge_cursor % part->nunits;
-    apr_uint32_t to = at + PURGE_UNITS;
-
-    to = to < part->nunits - 1 ? to : part->nunits - 1;
-    for (; at < to; at++) {
-        idem_shm_head_t *head;
-
-        if (part->map[at] != IDEM_SHM_MAP_HEAD) {
-            continue;
-        }
-        head = idem_shm_part_head(part, at);
-        if (head->state == IDEM_SHM_EXECUTING) {
-            if (!idem_shm_is_alive(shm, head)) {
-                idem_shm_part_set_unknown_locked(
-                    part, head, now + idem_shm_part_ttl(head));
-            }
-        }
-        else if (head->state == IDEM_SHM_DETACHED) {
-            if (!idem_shm_is_alive(shm, head)) {
-                idem_shm_part_free_locked(part, at);
-            }
-        }
-        else if (head->expires <= now) {
-            idem_shm_part_free_locked(part, at);
-            part->shard->expired++;
-        }
-    }
-    part->shard->purge_cursor = to >= part->nunits - 1 ? 0 : to;
-}
-
-static void shm_purge(idem_store_t *store, apr_time_t now)
-{
-    idem_shm_store_t *shm = (idem_shm_store_t *)store;
-    apr_uint32_t i;
-    int step;
-
-    idem_shm_checkpoint(shm->segment.base, now, apr_time_now());
-    idem_shm_owner_check(shm->owners);
-    for (i = 0; i < shm->nshards; i++) {
-        for (step = 0; step < PURGE_STEPS; step++) {
-            if (idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT) != APR_SUCCESS) {
-                break;
-            }
-            idem_shm_purge_locked(shm, &shm->parts[i], now);
-            idem_shm_leave(shm, i);
-        }
-    }
 }
 
 /* Units of other states are left for the owner, who may be writing them. */
@@ -278,6 +224,11 @@ static void shm_usage(idem_store_t *store, idem_usage_t *usage)
         usage->done += shard->done;
         usage->not_retained += shard->not_retained;
         usage->unknown += shard->unknown;
+        usage->tombstones += shard->tombstones;
+        if (shard->oldest != 0
+            && (usage->oldest == 0 || shard->oldest < usage->oldest)) {
+            usage->oldest = shard->oldest;
+        }
         usage->expired += shard->expired;
         usage->repairs += shard->repairs;
         usage->refused += shard->refused;
@@ -316,18 +267,9 @@ static apr_time_t shm_now(const idem_store_t *store)
 /* ----------------------------------------------------------------- attach */
 
 static const idem_store_calls_t calls = {
-    idem_shm_claim,
-    idem_shm_commit,
-    idem_shm_release,
-    idem_shm_abandon,
-    shm_forget,
-    shm_purge,
-    shm_record_max,
-    shm_usage,
-    shm_check,
-    shm_now,
-    idem_shm_look,
-    idem_shm_list,
+    idem_shm_claim, idem_shm_commit, idem_shm_release, idem_shm_abandon,
+    shm_forget,     idem_shm_purge,  shm_record_max,   shm_usage,
+    shm_check,      shm_now,         idem_shm_look,    idem_shm_list,
 };
 
 apr_status_t idem_store_shm_attach(idem_store_t **store,

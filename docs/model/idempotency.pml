@@ -302,7 +302,7 @@ inline free_record(u, why)
     free_units++
 }
 
-/* idem_shm_part_set_unknown_locked() */
+/* idem_shm_set_unknown_locked() */
 inline set_unknown(u, why)
 {
     drop_body(u);

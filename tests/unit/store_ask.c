@@ -24,7 +24,7 @@ apr_status_t ask_at(idem_store_t *store, apr_uint32_t n, apr_uint32_t p,
 {
     idem_digest_t id = digest(n);
     idem_digest_t print = digest(~p);
-    idem_ask_t what = { &id, &print, 7, 0, rerun, now, TTL };
+    idem_ask_t what = { &id, &print, HOST, 0, rerun, now, TTL };
 
     return idem_store_claim(store, claim, token, record, &what, pool);
 }
@@ -69,6 +69,13 @@ static char byte_of(apr_uint32_t n, apr_size_t i)
 apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
                  apr_time_t now, apr_pool_t *pool)
 {
+    return put_for(store, n, len, now, 0, pool);
+}
+
+apr_status_t put_for(idem_store_t *store, apr_uint32_t n, apr_size_t len,
+                     apr_time_t now, apr_interval_time_t tombstone,
+                     apr_pool_t *pool)
+{
     char *data = apr_palloc(pool, len + 1);
     struct iovec vec[3];
     idem_token_t token;
@@ -85,13 +92,13 @@ apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
     vec[1].iov_len = 0;
     vec[2].iov_base = data + len / 3;
     vec[2].iov_len = len - len / 3;
-    rv = try_claim(store, n, 7, 0, now, &claim, &token, pool);
+    rv = try_claim(store, n, HOST, 0, now, &claim, &token, pool);
     if (rv != APR_SUCCESS) {
         return rv;
     }
     assert_int_equal(claim, IDEM_CLAIM_NEW);
     rv = idem_store_commit(store, &token, IDEM_END_DONE, vec, 3,
-                           &(idem_term_t){ now, TTL, 0 });
+                           &(idem_term_t){ now, TTL, tombstone });
     if (rv != APR_SUCCESS) {
         assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
     }

@@ -331,5 +331,8 @@ int contract_run(void)
            + _cmocka_run_group_tests("contract: room", contract_room_tests,
                                      contract_room_ntests, NULL, NULL)
            + _cmocka_run_group_tests("contract: look", contract_look_tests,
-                                     contract_look_ntests, NULL, NULL);
+                                     contract_look_ntests, NULL, NULL)
+           + _cmocka_run_group_tests("contract: tombstones",
+                                     contract_tomb_tests, contract_tomb_ntests,
+                                     NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "mod_idempotency.h"
 
 #define TTL apr_time_from_sec(60)
+#define HOST 0x17654321u /* digest of the usual virtual host */
 
 /** The store under test, ready for claims of this process, from @a pool. */
 idem_store_t *contract_store(apr_pool_t *pool);
@@ -41,6 +42,10 @@ apr_status_t commit_text(idem_store_t *store, const idem_token_t *token,
 /** Claim and commit @a len bytes that depend on n. */
 apr_status_t put(idem_store_t *store, apr_uint32_t n, apr_size_t len,
                  apr_time_t now, apr_pool_t *pool);
+/** The same, and a tombstone afterwards. */
+apr_status_t put_for(idem_store_t *store, apr_uint32_t n, apr_size_t len,
+                     apr_time_t now, apr_interval_time_t tombstone,
+                     apr_pool_t *pool);
 /** Are these the bytes of put()? */
 int is_put(const idem_blob_t *record, apr_uint32_t n);
 void assert_whole(idem_store_t *store, apr_pool_t *pool);
@@ -56,5 +61,7 @@ extern const struct CMUnitTest contract_room_tests[];
 extern const size_t contract_room_ntests;
 extern const struct CMUnitTest contract_look_tests[];
 extern const size_t contract_look_ntests;
+extern const struct CMUnitTest contract_tomb_tests[];
+extern const size_t contract_tomb_ntests;
 
 #endif /* STORE_CONTRACT_H */

@@ -29,7 +29,7 @@ static void assert_life(idem_store_t *store, apr_uint32_t n, idem_life_t life,
     assert_int_equal(entry.life, life);
     assert_memory_equal(&entry.id, &id, sizeof(id));
     assert_memory_equal(&entry.print, &print, sizeof(print));
-    assert_int_equal(entry.host, 7);
+    assert_int_equal(entry.host, HOST);
     assert_true(entry.created > now - apr_time_from_sec(1));
     assert_true(entry.created <= now);
     assert_int_equal(entry.len, record.len);

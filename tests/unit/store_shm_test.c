@@ -128,6 +128,22 @@ void open_well(const place_t *place, idem_shm_segment_t *segment)
     }
 }
 
+/* Every second one is still a record that nobody has seen expire. */
+static void add_tomb(idem_store_t *store, apr_uint32_t n, apr_pool_t *pool)
+{
+    idem_token_t token;
+    idem_blob_t record;
+    idem_claim_t claim;
+
+    if (put_for(store, n, 100, T0 - 2 * TTL, 100 * TTL, pool) != APR_SUCCESS
+        || (n % 2 == 0
+            && (ask_at(store, n, n, 0, T0, &claim, &token, &record, pool)
+                    != APR_SUCCESS
+                || claim != IDEM_CLAIM_EXPIRED))) {
+        _exit(3);
+    }
+}
+
 /* Fill a file in a process that ends without closing it. */
 void fill_and_die(const place_t *place, int sync)
 {
@@ -151,6 +167,9 @@ void fill_and_die(const place_t *place, int sync)
         for (n = 1; n <= RECORDS; n++) {
             if (put(store, n, n * 30, T0, place->pool) != APR_SUCCESS) {
                 _exit(2);
+            }
+            if (n <= TOMBS) {
+                add_tomb(store, FIRST_TOMB + n - 1, place->pool);
             }
         }
         (void)claim_at(store, RECORDS + 1, RECORDS + 1, T0, &token, &record,

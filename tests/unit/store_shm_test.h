@@ -40,6 +40,9 @@ void open_well(const place_t *place, idem_shm_segment_t *segment);
 /** Records that fill_and_die() leaves: n of n * 30 bytes. One more id is
  *  claimed and not finished. */
 #define RECORDS 100u
+/** Tombstones beside them, from this number on. */
+#define TOMBS 20u
+#define FIRST_TOMB 9001u
 
 /** Fill a file in a process that ends without closing it. */
 void fill_and_die(const place_t *place, int sync);

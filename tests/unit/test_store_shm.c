@@ -170,19 +170,22 @@ static void single_changed_word_changes_the_sum(void **state)
 {
     apr_uint64_t words[37];
     apr_uint64_t before;
+    idem_shm_head_t head;
     idem_shm_sum_t sum;
     size_t i;
     int bit;
 
     (void)state;
     memset(words, 0, sizeof(words));
-    idem_shm_sum_init(&sum, 1, IDEM_SHM_DONE, sizeof(words), T0);
+    memset(&head, 0, sizeof(head));
+    head.len = sizeof(words);
+    idem_shm_sum_init(&sum, &head, IDEM_SHM_DONE);
     idem_shm_sum_add(&sum, words, sizeof(words));
     before = idem_shm_sum_end(&sum);
     for (i = 0; i < 37; i++) {
         for (bit = 0; bit < 64; bit++) {
             words[i] ^= 1ull << bit;
-            idem_shm_sum_init(&sum, 1, IDEM_SHM_DONE, sizeof(words), T0);
+            idem_shm_sum_init(&sum, &head, IDEM_SHM_DONE);
             /* In pieces, as a record that is spread. */
             idem_shm_sum_add(&sum, words, 56);
             idem_shm_sum_add(&sum, words + 7, sizeof(words) - 56);

@@ -16,7 +16,7 @@
 #ifndef _GNU_SOURCE /* sched_getcpu, cpu_set_t; APR may define it too */
 #define _GNU_SOURCE
 #endif
-#include "store_shm_test.h"
+#include "store_step.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -27,320 +27,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LEN 600u
-#define TWO_SHARDS (16u << 20)
-#define LATE (T0 + TTL + 1)
 #define LONG 6000u
-/* Units of a shard: so few that a repair is short. */
-#define UNITS 512u
 #define STEPS_MAX 20000000u
-
-#define BIT(claim) (1u << (claim))
-#define ABSENT BIT(IDEM_CLAIM_NEW)
-#define RUNNING BIT(IDEM_CLAIM_IN_PROGRESS)
-#define DONE BIT(IDEM_CLAIM_DONE)
-#define UNKNOWN BIT(IDEM_CLAIM_UNKNOWN)
-
-typedef struct op_t op_t;
-
-/* What parent and child tell each other. */
-typedef struct {
-    int begun;
-    int ended;
-    idem_token_t token; /* of the child */
-} flags_t;
-
-typedef struct {
-    const op_t *op;
-    apr_pool_t *pool;
-    idem_store_t *store;
-    volatile flags_t *flags;
-    apr_uint32_t key;       /* what the operation is about */
-    apr_uint32_t key2;      /* a second one, for some */
-    apr_uint32_t bystander; /* a record that nobody touches */
-    apr_uint32_t other;     /* absent, in another shard; 0: there is none */
-    idem_token_t held;      /* claim of the parent, if any */
-    int has_held;
-    int rows; /* of the owner table, before the child */
-} scene_t;
-
-struct op_t {
-    const char *name;
-    void (*prepare)(scene_t *s); /* in the parent */
-    void (*ready)(scene_t *s);   /* in the child, before it is stepped */
-    void (*act)(scene_t *s);
-    unsigned int allowed;  /* for key, afterwards */
-    unsigned int allowed2; /* for key2; 0: there is none */
-    apr_time_t now;        /* when it is looked at */
-    const op_t *first;     /* somebody died in this before */
-    unsigned int depth;    /* so many instructions inside the lock */
-};
-
-/* ------------------------------------------------------------------ bytes */
-
-static void fill(char *data, apr_uint32_t n)
-{
-    unsigned int i;
-
-    for (i = 0; i < LEN; i++) {
-        data[i] = (char)(n * 17 + i * 5 + (i >> 8));
-    }
-}
-
-static int is_filled(const idem_blob_t *record, apr_uint32_t n)
-{
-    char data[LEN];
-
-    fill(data, n);
-    return record->len == LEN && memcmp(record->data, data, LEN) == 0;
-}
-
-static apr_status_t commit(idem_store_t *store, const idem_token_t *token,
-                           apr_uint32_t n, apr_time_t now)
-{
-    char data[LEN];
-    struct iovec vec = { data, LEN };
-
-    fill(data, n);
-    return idem_store_commit(store, token, IDEM_END_DONE, &vec, 1,
-                             &(idem_term_t){ now, TTL, 0 });
-}
-
-static void put_filled(scene_t *s, apr_uint32_t n, apr_time_t now)
-{
-    idem_token_t token;
-    idem_blob_t record;
-
-    assert_int_equal(claim_at(s->store, n, n, now, &token, &record, s->pool),
-                     IDEM_CLAIM_NEW);
-    assert_int_equal(commit(s->store, &token, n, now), APR_SUCCESS);
-}
-
-/* The first number from @a n on whose id is in shard @a i. */
-static apr_uint32_t key_in(idem_store_t *store, apr_uint32_t i, apr_uint32_t n)
-{
-    for (;; n++) {
-        idem_digest_t id = digest(n);
-
-        if (idem_shm_shard_of((idem_shm_store_t *)store, &id) == i) {
-            return n;
-        }
-    }
-}
-
-/* ------------------------------------------------------------- operations */
-
-static void claim_in_child(scene_t *s)
-{
-    idem_token_t token;
-    idem_blob_t record;
-    idem_claim_t claim;
-
-    (void)ask_at(s->store, s->key, s->key, 0, T0, &claim, &token, &record,
-                 s->pool);
-    s->flags->token = token;
-}
-
-static void rerun(scene_t *s)
-{
-    idem_token_t token;
-    idem_blob_t record;
-    idem_claim_t claim;
-
-    (void)ask_at(s->store, s->key, s->key, 1, T0, &claim, &token, &record,
-                 s->pool);
-}
-
-static void claim_second(scene_t *s)
-{
-    idem_token_t token;
-    idem_blob_t record;
-    idem_claim_t claim;
-
-    (void)ask_at(s->store, s->key2, s->key2, 0, T0, &claim, &token, &record,
-                 s->pool);
-}
-
-static void commit_in_child(scene_t *s)
-{
-    idem_token_t token = s->flags->token;
-
-    (void)commit(s->store, &token, s->key, T0);
-}
-
-static void release(scene_t *s)
-{
-    idem_token_t token = s->flags->token;
-
-    (void)idem_store_release(s->store, &token);
-}
-
-static void abandon(scene_t *s)
-{
-    idem_token_t token = s->flags->token;
-
-    (void)idem_store_abandon(s->store, &token, T0);
-}
-
-static void forget(scene_t *s)
-{
-    idem_digest_t id = digest(s->key);
-
-    (void)idem_store_forget(s->store, &id);
-}
-
-/* One step over the shard: the look at 8192 rows of the owner table, which
- * comes before it, changes none of this. */
-static void purge(scene_t *s)
-{
-    const idem_shm_store_t *shm = (const idem_shm_store_t *)s->store;
-
-    if (idem_shm_enter(shm, 0, IDEM_SHM_LOCK_WAIT) == APR_SUCCESS) {
-        idem_shm_purge_locked(shm, part_of(s->store, 0), LATE);
-        idem_shm_leave(shm, 0);
-    }
-}
-
-static void enter(scene_t *s)
-{
-    (void)idem_store_shm_child_init(s->store);
-}
-
-static void put_key(scene_t *s)
-{
-    put_filled(s, s->key, T0);
-}
-
-static void make_unknown(scene_t *s)
-{
-    idem_token_t token;
-    idem_blob_t record;
-
-    (void)claim_at(s->store, s->key, s->key, T0, &token, &record, s->pool);
-    assert_int_equal(idem_store_abandon(s->store, &token, T0), APR_SUCCESS);
-}
-
-static void hold(scene_t *s)
-{
-    idem_blob_t record;
-
-    (void)claim_at(s->store, s->key, s->key, T0, &s->held, &record, s->pool);
-    s->has_held = 1;
-}
-
-/* Nothing but holes: the answer comes to lie in many extents. */
-static void fill_with_holes(scene_t *s)
-{
-    char data[UNITS * IDEM_SHM_UNIT];
-    struct iovec vec = { data, 0 };
-    apr_uint32_t first = key_in(s->store, 0, 10000);
-    apr_uint32_t n = key_in(s->store, 0, first + 1);
-    apr_uint32_t last;
-    idem_token_t token;
-    idem_blob_t record;
-
-    memset(data, 0, sizeof(data));
-    (void)claim_at(s->store, first, first, T0, &token, &record, s->pool);
-    while (put(s->store, n, 100, T0, s->pool) == APR_SUCCESS) {
-        n = key_in(s->store, 0, n + 1);
-    }
-    /* Claims leave a rest to the answers: that goes too. */
-    vec.iov_len = part_of(s->store, 0)->shard->free_units * IDEM_SHM_UNIT;
-    assert_int_equal(idem_store_commit(s->store, &token, IDEM_END_DONE, &vec,
-                                       1, &(idem_term_t){ T0, TTL, 0 }),
-                     APR_SUCCESS);
-    last = n;
-    for (n = key_in(s->store, 0, first + 1); n < last;
-         n = key_in(s->store, 0, n + 3)) {
-        idem_digest_t id = digest(n);
-
-        assert_int_equal(idem_store_forget(s->store, &id), APR_SUCCESS);
-    }
-}
-
-/* Expired records, a claim of a dead process, and one of a dead process that
- * the administrator had released. */
-static void leave_remains(scene_t *s)
-{
-    idem_digest_t id = digest(77001);
-    int status;
-    pid_t pid;
-
-    put_filled(s, s->key, T0);
-    put_filled(s, 77002, T0);
-    pid = fork();
-    if (pid == 0) {
-        idem_token_t token;
-        idem_blob_t record;
-        idem_claim_t claim;
-
-        (void)idem_store_shm_child_init(s->store);
-        claim_second(s);
-        (void)ask_at(s->store, 77001, 77001, 0, T0, &claim, &token, &record,
-                     s->pool);
-        raise(SIGSTOP);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-    assert_int_equal(idem_store_forget(s->store, &id), APR_SUCCESS);
-    kill(pid, SIGKILL);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    idem_store_shm_child_died(s->store, pid);
-}
-
-static const op_t op_commit = {
-    "commit", NULL, claim_in_child, commit_in_child, DONE | UNKNOWN, 0, T0,
-    NULL,     0
-};
-static const op_t op_release = {
-    "release", NULL, claim_in_child, release, ABSENT | UNKNOWN, 0, T0, NULL, 0
-};
-static const op_t op_claim = {
-    "claim", NULL, NULL, claim_in_child, ABSENT | UNKNOWN, 0, T0, NULL, 0
-};
-
-static const op_t ops[] = {
-    { "claim", NULL, NULL, claim_in_child, ABSENT | UNKNOWN, 0, T0, NULL, 0 },
-    { "claim, rerun", make_unknown, NULL, rerun, UNKNOWN, 0, T0, NULL, 0 },
-    { "look-up", put_key, NULL, claim_in_child, DONE, 0, T0, NULL, 0 },
-    { "commit", NULL, claim_in_child, commit_in_child, DONE | UNKNOWN, 0, T0,
-      NULL, 0 },
-    { "release", NULL, claim_in_child, release, ABSENT | UNKNOWN, 0, T0, NULL,
-      0 },
-    { "abandon", NULL, claim_in_child, abandon, UNKNOWN, 0, T0, NULL, 0 },
-    { "forget, done", put_key, NULL, forget, DONE | ABSENT, 0, T0, NULL, 0 },
-    { "forget, running", hold, NULL, forget, RUNNING | ABSENT, 0, T0, NULL,
-      0 },
-    { "enter", NULL, NULL, enter, ABSENT, 0, T0, NULL, 0 },
-    { "purge", leave_remains, NULL, purge, ABSENT, UNKNOWN, LATE, NULL, 0 },
-    { "repair of a commit", NULL, NULL, claim_second, UNKNOWN,
-      ABSENT | UNKNOWN, T0, &op_commit, 200 },
-    { "repair of a release", NULL, NULL, claim_second, ABSENT | UNKNOWN,
-      ABSENT | UNKNOWN, T0, &op_release, 60 },
-    { "repair of a claim", NULL, NULL, claim_second, ABSENT | UNKNOWN,
-      ABSENT | UNKNOWN, T0, &op_claim, 150 },
-};
-#define NOPS (sizeof(ops) / sizeof(ops[0]))
-
-static const op_t op_holes = { "commit into holes",
-                               fill_with_holes,
-                               claim_in_child,
-                               commit_in_child,
-                               DONE | UNKNOWN,
-                               0,
-                               T0,
-                               NULL,
-                               0 };
-
-#define NALL (NOPS + 1)
-
-static const op_t *op_of(size_t i)
-{
-    return i < NOPS ? &ops[i] : &op_holes;
-}
+#define OPS_MAX 64
 
 /* Instructions of each, found by every_state. */
-static apr_uint32_t lengths[NALL];
+static apr_uint32_t lengths[OPS_MAX];
 
 /* Containers may forbid it; the log says then that nothing was tried. */
 static int is_permitted(void)
@@ -495,7 +187,8 @@ static void set(scene_t *s, const op_t *op, idem_store_t *store,
     if (((idem_shm_store_t *)store)->nshards > 1) {
         s->other = key_in(s->store, 1, 1);
     }
-    put_filled(s, s->bystander, T0 + TTL);
+    /* Up to the latest time that any is looked at. */
+    put_filled(s, s->bystander, op->now, 0);
     if (op->prepare) {
         op->prepare(s);
     }
@@ -531,6 +224,11 @@ static void look(const scene_t *s, idem_store_t *store, apr_uint32_t at,
     }
     if (claim == IDEM_CLAIM_NEW) {
         assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
+    }
+    if (claim == IDEM_CLAIM_EXPIRED
+        && claim_at(store, n, n + 1, s->op->now, &token, &record, pool)
+               != IDEM_CLAIM_REUSED) {
+        fail_msg("%s, %u: not the fingerprint", s->op->name, at);
     }
 }
 
@@ -665,8 +363,8 @@ static void every_state(void **state)
     if (!is_permitted()) {
         skip();
     }
-    for (i = 0; i < NALL; i++) {
-        lengths[i] = states_of(op_of(i), *state);
+    for (i = 0; i < nops; i++) {
+        lengths[i] = states_of(&ops[i], *state);
     }
 }
 
@@ -716,7 +414,7 @@ static void every_death(void **state)
     if (!is_permitted()) {
         skip();
     }
-    for (i = 0; i < NALL; i++) {
+    for (i = 0; i < nops; i++) {
         apr_uint32_t stride = usual > 0 ? usual : 1;
         apr_uint32_t at = number_of("IDEM_STEP_FROM", 0);
         unsigned int deaths = 0;
@@ -726,8 +424,8 @@ static void every_death(void **state)
         }
         do {
             deaths++;
-        } while (death_at(op_of(i), at, store, *state) && (at += stride, 1));
-        print_message("%s: %u deaths\n", op_of(i)->name, deaths);
+        } while (death_at(&ops[i], at, store, *state) && (at += stride, 1));
+        print_message("%s: %u deaths\n", ops[i].name, deaths);
         total += deaths;
     }
     print_message("%u deaths in all\n", total);
