@@ -308,9 +308,9 @@ int idem_shm_part_reserve_locked(const idem_shm_part_t *part,
                                  idem_shm_head_t *head, apr_uint32_t len);
 void idem_shm_part_drop_body_locked(const idem_shm_part_t *part,
                                     idem_shm_head_t *head);
-/** May the host of this row take so many units more? */
-int idem_shm_part_is_within(const idem_shm_part_t *part, apr_uint32_t row,
-                            apr_uint32_t n);
+/** Units that the host of this row may hold; APR_UINT32_MAX: any. */
+apr_uint32_t idem_shm_part_quota(const idem_shm_part_t *part,
+                                 apr_uint32_t row);
 /** Give back units that were charged to @a row. */
 void idem_shm_part_credit_locked(const idem_shm_part_t *part, apr_uint32_t row,
                                  apr_uint32_t n);

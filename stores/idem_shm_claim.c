@@ -5,8 +5,10 @@
 
 #include <string.h>
 
-/* Part of a shard that claims leave to answers of those who run already. */
+/* Parts of a shard, and of a quota, that claims leave to the answers of those
+ * who run already: to be refused is better than to run and not be kept. */
 #define RESERVE_PART 64u
+#define QUOTA_PART 8u
 /* Lines of the cache that a look-up asks for ahead: a head and 512 bytes. */
 #define WARM_LINES 10
 /* A chain that is longer is walked under the lock. */
@@ -17,9 +19,13 @@
 static int has_room(const idem_shm_part_t *part, apr_uint32_t row)
 {
     apr_uint32_t keep = part->nunits / RESERVE_PART + IDEM_SHM_HEAD;
+    apr_uint64_t most = idem_shm_part_quota(part, row);
 
+    if (most != APR_UINT32_MAX) {
+        most -= most / QUOTA_PART;
+    }
     return part->shard->free_units >= keep
-           && idem_shm_part_is_within(part, row, IDEM_SHM_HEAD);
+           && (apr_uint64_t)part->rows[row].units + IDEM_SHM_HEAD <= most;
 }
 
 /* Fill a head whose state is FREE; the state comes last. */

@@ -69,7 +69,8 @@ static int reserve_locked(const idem_shm_part_t *part, idem_shm_head_t *head,
     apr_uint32_t n = (len + (IDEM_SHM_UNIT - 1)) / IDEM_SHM_UNIT;
 
     return (end != IDEM_END_DONE
-            || idem_shm_part_is_within(part, head->row, n))
+            || (apr_uint64_t)part->rows[head->row % IDEM_SHM_ROWS].units + n
+                   <= idem_shm_part_quota(part, head->row))
            && idem_shm_part_reserve_locked(part, head, len);
 }
 

@@ -464,11 +464,11 @@ apr_uint32_t idem_shm_part_row_locked(const idem_shm_part_t *part,
     return room;
 }
 
-int idem_shm_part_is_within(const idem_shm_part_t *part, apr_uint32_t row,
-                            apr_uint32_t n)
+apr_uint32_t idem_shm_part_quota(const idem_shm_part_t *part, apr_uint32_t row)
 {
-    const idem_shm_row_t *use = &part->rows[row % IDEM_SHM_ROWS];
-    apr_uint64_t most = (apr_uint64_t)part->nunits * use->quota / 100;
+    apr_uint64_t percent = part->rows[row % IDEM_SHM_ROWS].quota;
 
-    return use->quota == 0 || (apr_uint64_t)use->units + n <= most;
+    return percent == 0 || percent > 100
+               ? APR_UINT32_MAX
+               : (apr_uint32_t)(part->nunits * percent / 100);
 }
