@@ -1,5 +1,6 @@
 # test_outcomes.py: which outcomes are kept (conformance 1.5, cases 5, 6, 48).
 # SPDX-License-Identifier: Apache-2.0
+import os
 import socket
 import time
 
@@ -316,3 +317,27 @@ def test_length_that_was_not_kept(api):
     assert first.status == 502 and first.body != b"1\n"
     is_problem(api.post(path, '"short"'), 502, "outcome-unknown")
     assert api.runs == 1
+
+
+def test_answer_that_goes_past_the_recorder(own):
+    """rule 13, IDEM0021: mod_cache serves an error page before any handler"""
+    api = own(extra=("cache", "cache_disk", "expires"),
+              conf="CacheEnable disk /err\nCacheRoot @ROOT@/run/cache\n"
+                   "ErrorDocument 404 /err/page.html\n"
+                   "ProxyErrorOverride On\nExpiresActive On\n"
+                   'ExpiresDefault "access plus 1 hour"')
+    api.server.file("htdocs/err/page.html", "<p>gone</p>\n")
+    os.mkdir(api.server.path("run/cache"))
+    os.chmod(api.server.path("run/cache"), 0o777)
+    api.server.start()
+    api.expect_log("IDEM0021")
+    for _ in range(2):  # into the cache, and out of it
+        page = api.send("GET", "=/err/page.html%.0s", user=None)
+    assert page.get("Age") is not None
+    first = api.post("/st/404", '"past"', user=None)
+    assert first.body == b"<p>gone</p>\n" and not first.marked
+    assert "IDEM0021" in api.server.log()
+    for _ in range(2):
+        is_problem(api.post("/st/404", '"past"', user=None), 409,
+                   "response-not-retained")
+    assert api.n == 1

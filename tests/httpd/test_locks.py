@@ -1,0 +1,159 @@
+# test_locks.py: the store cannot be locked, or not any more (case 54).
+# SPDX-License-Identifier: Apache-2.0
+#
+# Three ways in which that really happens: somebody sits on the lock, the
+# process that holds it is stopped, the lock is taken from the system.
+import fcntl
+import glob
+import os
+import subprocess
+import time
+
+from client import is_problem
+from rig import wait_until
+
+BYPASS = ('<Location "/byp/">\nIdempotencyEngine On\n'
+          'IdempotencyStoreFailure bypass\n</Location>\n'
+          'ProxyPass /byp/ http://127.0.0.1:@BACKEND@/\n')
+ONE_SHARD = "shm size=4M path=none"
+
+
+def refused_in_time(api, key):
+    """503 within about a second, and nothing was run."""
+    before = api.n
+    began = time.monotonic()
+    answer = is_problem(api.post("/orders", key), 503, "store-unavailable")
+    assert time.monotonic() - began < 5
+    assert int(answer.get("Retry-After")) >= 1
+    assert answer.json["retryable"] is True
+    assert api.n == before
+
+
+def bypassed(api, key):
+    """Open by choice: it runs each time, and the log says so."""
+    before = api.n
+    for _ in range(2):
+        answer = api.post("=/byp/%s/orders", key)
+        assert answer.status == 201 and not answer.marked
+    assert api.n == before + 2
+    assert "IDEM0013" in api.server.new_log()
+
+
+def locked_files(server):
+    files = [open(path, "r+") for path in
+             glob.glob(server.path("run/idempotency-*"))]
+    assert files
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return files
+
+
+def test_somebody_sits_on_the_lock(own):
+    """case 54: closed, open, and as it was once the lock is free"""
+    api = own(store=ONE_SHARD,
+              conf="Mutex flock:@ROOT@/run idempotency\n" + BYPASS)
+    api.server.start()
+    api.expect_log("IDEM0012", "IDEM0013")
+    first = api.post("/orders", '"done"')
+    files = locked_files(api.server)
+    try:
+        refused_in_time(api, '"new"')
+        bypassed(api, '"open"')
+        # What is recorded is replayed without the lock.
+        again = api.post("/orders", '"done"')
+        assert again.marked and again.body == first.body
+        # Requests without a key notice nothing.
+        assert api.post("/orders").status == 201
+    finally:
+        for file in files:
+            file.close()
+    assert api.post("/orders", '"new"').status == 201
+    assert api.post("/orders", '"new"').marked
+    assert api.server.status()["StoreUnavailable"] == 1
+
+
+def test_the_lock_is_stuck_when_the_answer_comes(own):
+    """IDEM0018: the answer is sent; a retry never runs again"""
+    api = own(store=ONE_SHARD, conf="Mutex flock:@ROOT@/run idempotency\n")
+    api.server.start()
+    api.expect_log("IDEM0012", "IDEM0018")
+    with api.conn(30) as conn:
+        conn.send(api.raw("POST", "/gate", '"g"'))
+        api.wait_n()
+        files = locked_files(api.server)
+        api.open_gate()
+        assert conn.answer().json == {"id": 1}
+        for file in files:
+            file.close()
+    assert "IDEM0018" in api.server.log()
+
+    def settled():
+        answer = api.post("/gate", '"g"')
+        return None if answer.problem == "in-progress" else answer
+    is_problem(wait_until(settled, 6, 0.1), 502, "outcome-unknown")
+    assert api.n == 1
+
+
+def semaphores(server):
+    """Those that a process of this server was the last to use."""
+    pids = {str(pid) for pid in server.pids()}
+    found = []
+    with open("/proc/sysvipc/sem") as file:
+        numbers = [line.split()[1] for line in file.readlines()[1:]]
+    for number in numbers:
+        told = subprocess.run(["ipcs", "-s", "-i", number], timeout=10,
+                              stdout=subprocess.PIPE).stdout.decode()
+        # The last line: semnum, value, ncount, zcount, pid.
+        if told.strip() and told.split()[-1] in pids:
+            found.append(number)
+    return found
+
+
+def test_the_lock_is_taken_away(own):
+    """case 54: ipcrm, as by an administrator who tidies up"""
+    api = own(store=ONE_SHARD, conf="Mutex sysvsem idempotency\n" + BYPASS)
+    api.server.start()
+    api.expect_log("IDEM0012", "IDEM0013")
+    api.post("/orders", '"done"')
+    mine = semaphores(api.server)
+    assert len(mine) == 1
+    subprocess.run(["ipcrm", "-s", mine[0]], check=True, timeout=10)
+    refused_in_time(api, '"new"')
+    bypassed(api, '"open"')
+    assert api.post("/orders", '"done"').marked
+
+
+def test_the_holder_is_stopped(own):
+    """case 54, rule 40: a debugger holds the process that holds the lock"""
+    api = own(store=ONE_SHARD, conf=BYPASS)
+    api.server.start()
+    api.expect_log("IDEM0012", "IDEM0013")
+    api.post("/orders", '"done"')
+    stopped = api.server.path("run/stopped")
+    with api.conn(60) as conn:
+        conn.send(api.raw("POST", "/orders", '"first"'))
+        assert conn.answer().status == 201
+        pid = api.server.child_of(conn)
+        gdb = subprocess.Popen(
+            ["gdb", "-nx", "-batch", "-p", str(pid),
+             "-ex", "handle all nostop noprint pass",
+             "-ex", "break idem_shm_leave", "-ex", "shell touch " + stopped
+             + ".ready", "-ex", "continue",
+             "-ex", "shell touch " + stopped + "; sleep 8",
+             "-ex", "delete", "-ex", "detach"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        assert wait_until(lambda: os.path.exists(stopped + ".ready"), 60)
+        conn.send(api.raw("POST", "/orders", '"held"'))
+        assert wait_until(lambda: os.path.exists(stopped), 20)
+        began = time.monotonic()
+        refused_in_time(api, '"new"')
+        bypassed(api, '"open"')
+        assert api.post("/orders", '"done"').marked
+        assert time.monotonic() - began < 8  # all that while it was stopped
+        assert gdb.poll() is None
+        said = gdb.communicate(timeout=60)[0].decode()
+        assert gdb.returncode == 0, said
+        assert conn.answer().status in (201, 503)
+    assert api.post("/orders", '"new"').status == 201
+    assert api.post("/orders", '"new"').marked
