@@ -6,6 +6,7 @@
  * idem_server_shm.c, and the numbers, see idem_numbers.c. The store struct
  * and everything with a pointer into code is made anew each time.
  */
+#include "idem_hash.h"
 #include "idem_numbers.h"
 
 #include <apr_strings.h>
@@ -172,8 +173,7 @@ int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
     if (!idem_server_store) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (idem_key_init() != APR_SUCCESS
-        || idem_fingerprint_init() != APR_SUCCESS) {
+    if (idem_hash_init() != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
                      "IDEM0009: OpenSSL offers no SHA-256");
         return HTTP_INTERNAL_SERVER_ERROR;

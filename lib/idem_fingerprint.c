@@ -12,9 +12,8 @@
 
 #include <string.h>
 
-#include <openssl/evp.h>
-
 #include "idem_form.h"
+#include "idem_hash.h"
 #include "idem_json.h"
 #include "idem_parts.h"
 #include "idem_text.h"
@@ -29,34 +28,12 @@ typedef enum {
 struct idem_fingerprint_t {
     apr_pool_t *pool;
     body_kind_t kind; /* what the body may be */
-    EVP_MD_CTX *raw;
-    EVP_MD_CTX *meaning; /* NULL: BODY_RAW */
-    idem_parts_t *parts; /* BODY_MULTIPART */
-    idem_text_t text;    /* BODY_JSON, BODY_FORM */
-    int in_body;         /* "raw" is in */
-    int failed;
+    idem_hash_t *raw;
+    idem_hash_t *meaning; /* NULL: BODY_RAW */
+    idem_parts_t *parts;  /* BODY_MULTIPART */
+    idem_text_t text;     /* BODY_JSON, BODY_FORM */
+    int in_body;          /* "raw" is in */
 };
-
-/* Fetched once: a fetch takes locks and is slow. Never freed, as the child
- * needs it to its end. */
-static EVP_MD *sha256;
-
-apr_status_t idem_fingerprint_init(void)
-{
-    if (!sha256) {
-        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    }
-    return sha256 ? APR_SUCCESS : APR_EGENERAL;
-}
-
-static apr_status_t free_digests(void *data)
-{
-    idem_fingerprint_t *print = data;
-
-    EVP_MD_CTX_free(print->raw);
-    EVP_MD_CTX_free(print->meaning);
-    return APR_SUCCESS;
-}
 
 static body_kind_t kind_of(idem_fingerprint_t *print, const char *content_type,
                            int kinds)
@@ -68,7 +45,7 @@ static body_kind_t kind_of(idem_fingerprint_t *print, const char *content_type,
         && idem_text_is_type(content_type, IDEM_FORM_TYPE)) {
         return BODY_FORM;
     }
-    print->parts = idem_parts_create(content_type, sha256, print->pool);
+    print->parts = idem_parts_create(content_type, print->pool);
     return print->parts ? BODY_MULTIPART : BODY_RAW;
 }
 
@@ -77,60 +54,43 @@ apr_status_t idem_fingerprint_create(idem_fingerprint_t **print,
                                      apr_pool_t *pool)
 {
     idem_fingerprint_t *made = apr_pcalloc(pool, sizeof(*made));
+    apr_status_t rv;
 
     made->pool = pool;
     made->kind = kind_of(made, content_type, kinds);
-    made->raw = EVP_MD_CTX_new();
-    made->meaning = made->kind == BODY_RAW ? NULL : EVP_MD_CTX_new();
     idem_text_init(&made->text, pool);
-    apr_pool_cleanup_register(pool, made, free_digests, apr_pool_cleanup_null);
-    if (!made->raw || EVP_DigestInit_ex2(made->raw, sha256, NULL) != 1) {
-        return APR_EGENERAL;
+    rv = idem_hash_create(&made->raw, pool);
+    if (rv == APR_SUCCESS && made->kind != BODY_RAW) {
+        rv = idem_hash_create(&made->meaning, pool);
     }
-    if (made->kind != BODY_RAW
-        && (!made->meaning
-            || EVP_DigestInit_ex2(made->meaning, sha256, NULL) != 1)) {
-        return APR_EGENERAL;
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     *print = made;
     return APR_SUCCESS;
 }
 
-static void put(idem_fingerprint_t *print, EVP_MD_CTX *digest,
-                const void *data, apr_size_t len)
+static void put_part(idem_hash_t *hash, const char *name, const char *value)
 {
-    unsigned char raw[8];
-    int i;
-
-    for (i = 0; i < 8; i++) {
-        raw[i] = (unsigned char)((apr_uint64_t)len >> (8 * i));
-    }
-    print->failed |= EVP_DigestUpdate(digest, raw, sizeof(raw)) != 1
-                     || EVP_DigestUpdate(digest, data, len) != 1;
-}
-
-static void put_part(idem_fingerprint_t *print, EVP_MD_CTX *digest,
-                     const char *name, const char *value)
-{
-    put(print, digest, name, strlen(name));
+    idem_hash_piece(hash, name, strlen(name));
     /* An absent field is not an empty one. */
-    put(print, digest, value ? "+" : "-", 1);
-    put(print, digest, value ? value : "", value ? strlen(value) : 0);
+    idem_hash_piece(hash, value ? "+" : "-", 1);
+    idem_hash_piece(hash, value ? value : "", value ? strlen(value) : 0);
 }
 
 void idem_fingerprint_add(idem_fingerprint_t *print, const char *name,
                           const char *value)
 {
-    put_part(print, print->raw, name, value);
+    put_part(print->raw, name, value);
     if (print->meaning) {
-        put_part(print, print->meaning, name, value);
+        put_part(print->meaning, name, value);
     }
 }
 
 static void begin_body(idem_fingerprint_t *print)
 {
     if (!print->in_body) {
-        put(print, print->raw, "raw", strlen("raw"));
+        idem_hash_piece(print->raw, "raw", strlen("raw"));
         print->in_body = 1;
     }
 }
@@ -139,7 +99,7 @@ void idem_fingerprint_body(idem_fingerprint_t *print, const char *data,
                            apr_size_t len)
 {
     begin_body(print);
-    print->failed |= EVP_DigestUpdate(print->raw, data, len) != 1;
+    idem_hash_add(print->raw, data, len);
     switch (print->kind) {
     case BODY_RAW:
         break;
@@ -155,13 +115,13 @@ void idem_fingerprint_body(idem_fingerprint_t *print, const char *data,
 
 static int add_parts(idem_fingerprint_t *print)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned char digest[IDEM_DIGEST_LEN];
 
     if (!idem_parts_end(print->parts, digest)) {
         return 0;
     }
-    put(print, print->meaning, "multipart", strlen("multipart"));
-    put(print, print->meaning, digest, IDEM_DIGEST_LEN);
+    idem_hash_piece(print->meaning, "multipart", strlen("multipart"));
+    idem_hash_piece(print->meaning, digest, sizeof(digest));
     return 1;
 }
 
@@ -173,14 +133,14 @@ static int add_json(idem_fingerprint_t *print)
     if (!json) {
         return 0;
     }
-    put(print, print->meaning, "json", strlen("json"));
-    print->failed |= !idem_json_hash(json, print->meaning);
+    idem_hash_piece(print->meaning, "json", strlen("json"));
+    idem_json_hash(json, print->meaning);
     return 1;
 }
 
 static int add_form(idem_fingerprint_t *print)
 {
-    put(print, print->meaning, "form", strlen("form"));
+    idem_hash_piece(print->meaning, "form", strlen("form"));
     return idem_form_hash(print->text.data, print->text.len, print->meaning,
                           print->pool);
 }
@@ -204,10 +164,7 @@ static int add_meaning(idem_fingerprint_t *print)
 apr_status_t idem_fingerprint_end(idem_fingerprint_t *print,
                                   idem_digest_t *digest)
 {
-    EVP_MD_CTX *from = add_meaning(print) ? print->meaning : print->raw;
-    unsigned int len = 0;
-
     begin_body(print);
-    print->failed |= EVP_DigestFinal_ex(from, digest->bytes, &len) != 1;
-    return print->failed ? APR_EGENERAL : APR_SUCCESS;
+    return idem_hash_end(add_meaning(print) ? print->meaning : print->raw,
+                         digest->bytes);
 }

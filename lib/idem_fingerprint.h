@@ -14,15 +14,13 @@
 
 typedef struct idem_fingerprint_t idem_fingerprint_t;
 
-/** Once per process, before any fingerprint: fetches what OpenSSL has. */
-apr_status_t idem_fingerprint_init(void);
-
 /* Kinds of body that are compared by meaning; 0: byte for byte. */
 #define IDEM_FINGERPRINT_JSON 1 /* order of members, spaces, escapes */
 #define IDEM_FINGERPRINT_FORM 2 /* urlencoded: order of names, escapes */
 
 /**
- * Start a fingerprint (SHA-256). Freed with @a pool.
+ * Start a fingerprint (SHA-256). Freed with @a pool. Only after
+ * idem_hash_init().
  * @param content_type  the request's Content-Type or NULL; if it is
  *                      multipart/ * with a valid boundary parameter the body
  *                      is compared by its parts

@@ -206,27 +206,16 @@ static int compare_fields(const void *one, const void *other)
     return a->name < b->name ? -1 : 1;
 }
 
-static int put(EVP_MD_CTX *digest, char kind, const char *data, apr_size_t len)
+static void put_field(idem_hash_t *hash, const field_t *field)
 {
-    unsigned char head[5];
-    int i;
-
-    head[0] = (unsigned char)kind;
-    for (i = 0; i < 4; i++) {
-        head[i + 1] = (unsigned char)(len >> (8 * i));
+    idem_hash_add(hash, field->value ? "=" : "n", 1);
+    idem_hash_piece(hash, field->name, field->name_len);
+    if (field->value) {
+        idem_hash_piece(hash, field->value, field->value_len);
     }
-    return EVP_DigestUpdate(digest, head, sizeof(head)) == 1
-           && EVP_DigestUpdate(digest, data, len) == 1;
 }
 
-static int put_field(EVP_MD_CTX *digest, const field_t *field)
-{
-    return put(digest, 'n', field->name, field->name_len)
-           && (!field->value
-               || put(digest, '=', field->value, field->value_len));
-}
-
-int idem_form_hash(const char *body, apr_size_t len, EVP_MD_CTX *digest,
+int idem_form_hash(const char *body, apr_size_t len, idem_hash_t *hash,
                    apr_pool_t *pool)
 {
     char *text = apr_pstrmemdup(pool, body, len), *end = text + len;
@@ -251,9 +240,7 @@ int idem_form_hash(const char *body, apr_size_t len, EVP_MD_CTX *digest,
     }
     qsort(fields, n, sizeof(*fields), compare_fields);
     for (i = 0; i < n; i++) {
-        if (!put_field(digest, &fields[i])) {
-            return 0;
-        }
+        put_field(hash, &fields[i]);
     }
     return 1;
 }

@@ -8,8 +8,7 @@
 #ifndef IDEM_FORM_H
 #define IDEM_FORM_H
 
-#include <openssl/evp.h>
-
+#include "idem_hash.h"
 #include "idem_wanted.h"
 
 #define IDEM_FORM_TYPE "application/x-www-form-urlencoded"
@@ -30,9 +29,9 @@ void idem_form_end(idem_form_t *form);
  * Add the fields of a whole form to a digest, in the order of their names,
  * those of one name in the order they have.
  * @return 1; 0 if it has an escape that is none, or more than
- *         IDEM_FORM_FIELDS_MAX fields, or OpenSSL failed
+ *         IDEM_FORM_FIELDS_MAX fields: nothing was added
  */
-int idem_form_hash(const char *body, apr_size_t len, EVP_MD_CTX *digest,
+int idem_form_hash(const char *body, apr_size_t len, idem_hash_t *hash,
                    apr_pool_t *pool);
 
 #endif /* IDEM_FORM_H */

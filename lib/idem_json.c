@@ -356,23 +356,15 @@ apr_status_t idem_json_string(const char **value, const idem_json_t *json,
 /* ---------------------------------------------------------- canonical form */
 
 typedef struct {
-    EVP_MD_CTX *digest;
+    idem_hash_t *hash;
     const idem_json_t *json;
-    int failed;
 } out_t;
 
 /* A letter for the kind, and the length, so that nothing runs over. */
 static void put(out_t *out, char kind, const char *data, apr_size_t len)
 {
-    unsigned char head[5];
-    int i;
-
-    head[0] = (unsigned char)kind;
-    for (i = 0; i < 4; i++) {
-        head[i + 1] = (unsigned char)(len >> (8 * i));
-    }
-    out->failed |= EVP_DigestUpdate(out->digest, head, sizeof(head)) != 1
-                   || EVP_DigestUpdate(out->digest, data, len) != 1;
+    idem_hash_add(out->hash, &kind, 1);
+    idem_hash_piece(out->hash, data, len);
 }
 
 typedef struct {
@@ -448,10 +440,9 @@ static void put_value(out_t *out, struct json_object *value)
     }
 }
 
-int idem_json_hash(const idem_json_t *json, EVP_MD_CTX *digest)
+void idem_json_hash(const idem_json_t *json, idem_hash_t *hash)
 {
-    out_t out = { digest, json, 0 };
+    out_t out = { hash, json };
 
     put_value(&out, json->root);
-    return !out.failed;
 }

@@ -14,9 +14,7 @@
 #ifndef IDEM_JSON_H
 #define IDEM_JSON_H
 
-#include <openssl/evp.h>
-
-#include "mod_idempotency.h"
+#include "idem_hash.h"
 
 #define IDEM_JSON_DEPTH_MAX 64
 /* A container of json-c takes up to 1 KiB, a member 100 bytes. */
@@ -52,8 +50,7 @@ apr_status_t idem_json_string(const char **value, const idem_json_t *json,
 /**
  * Add the canonical form to a digest: members in the order of their names,
  * no white space, strings without escapes, numbers as they are written.
- * @return 1; 0 if OpenSSL failed
  */
-int idem_json_hash(const idem_json_t *json, EVP_MD_CTX *digest);
+void idem_json_hash(const idem_json_t *json, idem_hash_t *hash);
 
 #endif /* IDEM_JSON_H */

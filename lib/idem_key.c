@@ -8,10 +8,9 @@
 
 #include <string.h>
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-
 #include <apr_strings.h>
+
+#include "idem_hash.h"
 
 static const char not_a_string[] =
     "The value is not a String of RFC 9651, such as \"8e03978e-40d5\".";
@@ -362,64 +361,38 @@ apr_status_t idem_key_plain(const char **key, const char **why,
 
 /* ------------------------------------------------------------------ the id */
 
+/* HMAC (RFC 2104) by hand: EVP_MAC makes and frees four contexts for each,
+ * which takes three times as long as the digest. */
+#define BLOCK_LEN 64
+
 struct idem_key_digest_t {
-    EVP_MAC_CTX *ctx;
-    int failed;
+    idem_hash_t *hash;
+    unsigned char outer[BLOCK_LEN]; /* the secret, for the second pass */
 };
-
-/* Copied for each digest: fetching algorithms takes locks and is slow. Never
- * freed, as the child needs it to its end. */
-static EVP_MAC_CTX *hmac;
-
-apr_status_t idem_key_init(void)
-{
-    static const unsigned char no_secret[IDEM_DIGEST_LEN];
-    char name[] = "SHA256"; /* the API takes a char * */
-    OSSL_PARAM params[2];
-    EVP_MAC *mac;
-
-    if (hmac) {
-        return APR_SUCCESS;
-    }
-    mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
-    hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
-    EVP_MAC_free(mac); /* the context holds it */
-    params[0] =
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0);
-    params[1] = OSSL_PARAM_construct_end();
-    /* Only a context that had some key can be copied. */
-    if (!hmac
-        || EVP_MAC_init(hmac, no_secret, sizeof(no_secret), params) != 1) {
-        EVP_MAC_CTX_free(hmac);
-        hmac = NULL;
-        return APR_EGENERAL;
-    }
-    return APR_SUCCESS;
-}
-
-static apr_status_t free_digest(void *data)
-{
-    idem_key_digest_t *digest = data;
-
-    EVP_MAC_CTX_free(digest->ctx);
-    digest->ctx = NULL;
-    return APR_SUCCESS;
-}
 
 apr_status_t idem_key_digest_create(idem_key_digest_t **digest,
                                     const unsigned char *secret,
                                     apr_size_t len, apr_pool_t *pool)
 {
-    idem_key_digest_t *made = apr_pcalloc(pool, sizeof(*made));
+    idem_key_digest_t *made = apr_palloc(pool, sizeof(*made));
+    unsigned char inner[BLOCK_LEN];
+    apr_status_t rv;
+    apr_size_t i;
 
-    made->ctx = hmac && len > 0 ? EVP_MAC_CTX_dup(hmac) : NULL;
-    if (!made->ctx) {
+    if (len == 0 || len > BLOCK_LEN) {
         return APR_EGENERAL;
     }
-    apr_pool_cleanup_register(pool, made, free_digest, apr_pool_cleanup_null);
-    if (EVP_MAC_init(made->ctx, secret, len, NULL) != 1) {
-        return APR_EGENERAL;
+    rv = idem_hash_create(&made->hash, pool);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
+    memset(inner, 0x36, BLOCK_LEN);
+    memset(made->outer, 0x5c, BLOCK_LEN);
+    for (i = 0; i < len; i++) {
+        inner[i] ^= secret[i];
+        made->outer[i] ^= secret[i];
+    }
+    idem_hash_add(made->hash, inner, BLOCK_LEN);
     *digest = made;
     return APR_SUCCESS;
 }
@@ -427,26 +400,18 @@ apr_status_t idem_key_digest_create(idem_key_digest_t **digest,
 void idem_key_digest_add(idem_key_digest_t *digest, const void *part,
                          apr_size_t len)
 {
-    unsigned char raw[8];
-    int i;
-
-    for (i = 0; i < 8; i++) {
-        raw[i] = (unsigned char)((apr_uint64_t)len >> (8 * i));
-    }
-    if (EVP_MAC_update(digest->ctx, raw, sizeof(raw)) != 1
-        || EVP_MAC_update(digest->ctx, part, len) != 1) {
-        digest->failed = 1;
-    }
+    idem_hash_piece(digest->hash, part, len);
 }
 
 apr_status_t idem_key_digest_end(idem_key_digest_t *digest, idem_digest_t *id)
 {
-    size_t len = 0;
+    unsigned char inner[IDEM_DIGEST_LEN];
+    apr_status_t rv = idem_hash_end(digest->hash, inner);
 
-    if (digest->failed
-        || EVP_MAC_final(digest->ctx, id->bytes, &len, sizeof(id->bytes)) != 1
-        || len != sizeof(id->bytes)) {
-        return APR_EGENERAL;
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
-    return APR_SUCCESS;
+    idem_hash_add(digest->hash, digest->outer, BLOCK_LEN);
+    idem_hash_add(digest->hash, inner, sizeof(inner));
+    return idem_hash_end(digest->hash, id->bytes);
 }

@@ -47,15 +47,12 @@ apr_status_t idem_key_plain(const char **key, const char **why,
                             const char *value, apr_size_t len_max,
                             apr_pool_t *pool);
 
-/** Once per process, before any digest: fetches what OpenSSL has. */
-apr_status_t idem_key_init(void);
-
 /** Keys the digest of ids with one secret. Opaque; not shared by threads. */
 typedef struct idem_key_digest_t idem_key_digest_t;
 
 /**
- * Start a digest of ids, HMAC-SHA-256 under @a secret. Algorithms are
- * fetched once, by idem_key_init(). Freed with @a pool.
+ * Start a digest of ids, HMAC-SHA-256 under @a secret of 1..64 bytes. Freed
+ * with @a pool. Only after idem_hash_init().
  */
 apr_status_t idem_key_digest_create(idem_key_digest_t **digest,
                                     const unsigned char *secret,

@@ -7,8 +7,6 @@
 #ifndef IDEM_PARTS_H
 #define IDEM_PARTS_H
 
-#include <openssl/evp.h>
-
 #include "mod_idempotency.h"
 
 typedef struct idem_parts_t idem_parts_t;
@@ -16,11 +14,9 @@ typedef struct idem_parts_t idem_parts_t;
 /**
  * Start.
  * @param content_type  the field of the request, or NULL
- * @param sha256        the algorithm
  * @return from @a pool; NULL if it is not multipart with a boundary
  */
-idem_parts_t *idem_parts_create(const char *content_type, const EVP_MD *sha256,
-                                apr_pool_t *pool);
+idem_parts_t *idem_parts_create(const char *content_type, apr_pool_t *pool);
 
 /** The next bytes of the body. */
 void idem_parts_add(idem_parts_t *parts, const char *data, apr_size_t len);

@@ -11,6 +11,7 @@
 #include <apr_strings.h>
 
 #include "idem_fingerprint.h"
+#include "idem_hash.h"
 #include "idem_source.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -164,7 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (!pool) {
         apr_initialize();
         apr_pool_create(&pool, NULL);
-        need(idem_fingerprint_init() == APR_SUCCESS);
+        need(idem_hash_init() == APR_SUCCESS);
     }
     text = apr_pstrmemdup(pool, (const char *)data, len);
     found = in_body(text, len, len + 1, pool);

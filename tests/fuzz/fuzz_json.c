@@ -16,6 +16,7 @@
 #include <apr_strings.h>
 
 #include "idem_fingerprint.h"
+#include "idem_hash.h"
 #include "idem_source.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -229,7 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (!pool) {
         apr_initialize();
         apr_pool_create(&pool, NULL);
-        need(idem_fingerprint_init() == APR_SUCCESS);
+        need(idem_hash_init() == APR_SUCCESS);
     }
     if (!end) {
         return 0;

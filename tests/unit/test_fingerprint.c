@@ -8,6 +8,7 @@
 #include <apr_strings.h>
 
 #include "idem_fingerprint.h"
+#include "idem_hash.h"
 
 /* A body in pieces of step bytes; 0: at once. */
 static idem_digest_t print_of(const char *type, const char *body,
@@ -410,7 +411,7 @@ int main(void)
     };
 
     apr_initialize();
-    if (idem_fingerprint_init() != APR_SUCCESS) {
+    if (idem_hash_init() != APR_SUCCESS) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

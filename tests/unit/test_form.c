@@ -3,6 +3,7 @@
  */
 #include "print_test.h"
 
+#include "idem_hash.h"
 #include "idem_text.h"
 
 static void order_and_escapes_of_a_form_do_not_count(void **state)
@@ -186,7 +187,7 @@ int main(void)
     };
 
     apr_initialize();
-    if (idem_fingerprint_init() != APR_SUCCESS) {
+    if (idem_hash_init() != APR_SUCCESS) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

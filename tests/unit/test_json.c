@@ -266,7 +266,7 @@ int main(void)
     };
 
     apr_initialize();
-    if (idem_fingerprint_init() != APR_SUCCESS) {
+    if (idem_hash_init() != APR_SUCCESS) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

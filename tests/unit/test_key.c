@@ -8,6 +8,7 @@
 
 #include <apr_strings.h>
 
+#include "idem_hash.h"
 #include "idem_key.h"
 
 typedef struct {
@@ -435,7 +436,7 @@ int main(void)
     };
 
     apr_initialize();
-    if (idem_key_init() != APR_SUCCESS) {
+    if (idem_hash_init() != APR_SUCCESS) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
