@@ -165,16 +165,27 @@ static void make_defaults(apr_pool_t *pconf)
     make_arrays(&defaults, pconf);
 }
 
+/* Kept with the request: a rewrite may give it other settings. */
+typedef struct {
+    const idem_dir_conf_t *set;
+    idem_dir_conf_t conf;
+} whole_t;
+
 const idem_dir_conf_t *idem_config_get(request_rec *r)
 {
     const idem_dir_conf_t *set =
         ap_get_module_config(r->per_dir_config, &idempotency_module);
-    idem_dir_conf_t *conf;
+    whole_t *whole;
 
     if (set->engine != 1) {
         return set; /* nothing else is looked at: uncovered is the usual */
     }
-    conf = apr_palloc(r->pool, sizeof(*conf));
-    merge(conf, &defaults, set);
-    return conf;
+    whole = ap_get_module_config(r->request_config, &idempotency_module);
+    if (!whole || whole->set != set) {
+        whole = apr_palloc(r->pool, sizeof(*whole));
+        whole->set = set;
+        merge(&whole->conf, &defaults, set);
+        ap_set_module_config(r->request_config, &idempotency_module, whole);
+    }
+    return &whole->conf;
 }
