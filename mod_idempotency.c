@@ -48,22 +48,11 @@ static int idem_fixups(request_rec *r)
     return DECLINED;
 }
 
-/* Called from here, so that what it returns is seen. */
-static int run_handler(idem_ctx_t *ctx, request_rec *r)
-{
-    int status;
-
-    ctx->run = r;
-    status = ap_run_handler(r);
-    idem_capture_returned(ctx, r, status);
-    return status;
-}
-
 static int execute(idem_ctx_t *ctx, request_rec *r)
 {
     idem_body_give(ctx, r);
     idem_capture_start(ctx, r);
-    return run_handler(ctx, r);
+    return DECLINED;
 }
 
 static int bypass(idem_ctx_t *ctx, request_rec *r)
@@ -278,15 +267,11 @@ static int idem_handler(request_rec *r)
         return DECLINED;
     }
     ctx = idem_ctx_get(r);
-    if (ctx && (ctx->run == r || ctx->state == IDEM_STATE_SETTLED)) {
-        idem_body_give(ctx, r);
-        return DECLINED;
-    }
     if (ctx) {
         /* An internal redirect lost the filters, not the claim. */
         idem_body_give(ctx, r);
         idem_capture_add(ctx, r);
-        return run_handler(ctx, r);
+        return DECLINED;
     }
     conf = idem_config_get(r);
     if (conf->engine != 1 || !idem_request_is_covered(r, conf)) {

@@ -375,22 +375,6 @@ void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r)
     ctx->path = IDEM_PATH_ERROR;
 }
 
-/* A head that has left takes the error page with it that would have told:
- * httpd just ends such an answer, as if it were whole. */
-void idem_capture_returned(idem_ctx_t *ctx, request_rec *r, int status)
-{
-    turn_t turn = { 0 };
-
-    if (ctx->state != IDEM_STATE_RECORDING || !ctx->streaming || status == OK
-        || status == DONE || status == SUSPENDED) {
-        return;
-    }
-    idem_settle_unknown(ctx, r);
-    (void)break_off(ctx, ctx->active,
-                    apr_brigade_create(ctx->pool, r->connection->bucket_alloc),
-                    &turn);
-}
-
 void idem_capture_end(idem_ctx_t *ctx, request_rec *r)
 {
     request_rec *last = r;

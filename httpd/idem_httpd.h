@@ -168,7 +168,6 @@ typedef enum {
 typedef struct {
     idem_state_t state;
     request_rec *first; /* head of the redirect chain */
-    request_rec *run;   /* whose handler runs, called by ours */
     apr_pool_t *pool;
     const idem_dir_conf_t *conf; /* as it was when the key was claimed */
     const idem_srv_conf_t *srv;
@@ -292,9 +291,6 @@ void idem_capture_register(void);
 /** Start recording after a claim; and again on each redirected request. */
 void idem_capture_start(idem_ctx_t *ctx, request_rec *r);
 void idem_capture_add(idem_ctx_t *ctx, request_rec *r);
-
-/** A handler has returned: with an error, its answer is not whole. */
-void idem_capture_returned(idem_ctx_t *ctx, request_rec *r, int status);
 
 /** An error page begins, made by httpd from a status. */
 void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r);
