@@ -521,6 +521,10 @@ static const char *set_store_option(cmd_parms *cmd, const char *arg)
         if (strcmp(arg + 5, "none") != 0) {
             idem_global.store_path =
                 ap_runtime_dir_relative(cmd->pool, arg + 5);
+            if (!idem_global.store_path) {
+                return bad(cmd, arg, "is not a usable path",
+                           "path=idempotency.store");
+            }
         }
         return NULL;
     }

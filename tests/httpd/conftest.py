@@ -1,7 +1,9 @@
 # conftest.py: fixtures: back ends, servers by configuration, log guard.
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -118,3 +120,21 @@ def own(mpm, backend, fpm, guard):
 @pytest.fixture
 def api(site):
     return site()
+
+
+@pytest.fixture
+def small_disk():
+    """small_disk(KILOBYTES) -> folder of a file system that is soon full."""
+    made = []
+
+    def get(size):
+        where = tempfile.mkdtemp(prefix="idem-disk-", dir="/tmp")
+        made.append(where)
+        subprocess.run(["mount", "-t", "tmpfs", "-o",
+                        "size=%dk,mode=1777" % size, "tmpfs", where],
+                       check=True, timeout=20)
+        return where
+    yield get
+    for where in made:
+        subprocess.run(["umount", "-l", where], timeout=20)
+        os.rmdir(where)

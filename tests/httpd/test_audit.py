@@ -91,6 +91,7 @@ def test_a_full_store_is_told(own):
     api = own(store="shm size=1M path=none",
               conf=audit.LOG + "IdempotencyQuota 1")
     api.server.start()
+    api.expect_log("IDEM0019")
     watch = audit.Watch(api)
     words = []
     for i in range(6):

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import stat
-import subprocess
 import threading
 import time
 
@@ -212,18 +211,9 @@ def test_a_full_disk_costs_lines_only(own):
     assert len(said) == 1 and "No space left" in said[0]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    where = str(tmp_path / "disk")
-    os.mkdir(where)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755",
-                    "tmpfs", where], check=True, timeout=20)
-    yield where
-    subprocess.run(["umount", "-l", where], check=True, timeout=20)
-
-
 def test_a_disk_that_fills_up_and_is_freed(own, small_disk):
     """docs: after a line that was cut off the next one stands alone"""
+    small_disk = small_disk(16)
     path = os.path.join(small_disk, "audit.log")
     api = own(conf="IdempotencyAuditLog %s\n" % path)
     api.server.start()

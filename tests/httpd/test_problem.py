@@ -1,7 +1,7 @@
 # test_problem.py: our own error answers (conformance 1.7).
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from client import B2, is_problem
+from client import B1, B2, is_problem
 
 BASE = "https://mod-idempotency.example/problems"
 
@@ -94,6 +94,45 @@ def test_verdicts_in_order(site):
     assert api.post("/orders", '"o"').status == 201
     is_problem(api.post("/orders", '"o"', big), 413, "payload-too-large")
     is_problem(api.post("/orders", '"o"', B2), 422, "key-reused")
+    assert api.n == 1
+
+
+def test_each_case_has_its_own_type_and_status(site):
+    """P-08, contract 4"""
+    api = site(location="IdempotencyMaxRequestBody 2k\n"
+                        "IdempotencyMaxResponse 1k",
+               conf='<Location "/must/">\nIdempotencyEngine On\n'
+                    'IdempotencyRequireKey On\n</Location>\n'
+                    "ProxyPass /must/ http://127.0.0.1:@BACKEND@/\n")
+    api.expect_log("AH01102", "AH00898")
+    for path, key, body in (("/orders", '"d"', B1), ("/big/1100", '"b"', B1),
+                            ("/nohdr", '"u"', B1)):
+        api.post(path, key, body)
+    with api.conn() as running:
+        running.send(api.raw("POST", "/gate", '"g"'))
+        api.wait_n(4)
+        told = [api.post("=/must/%s/orders"), api.post("/orders", '"'),
+                api.post("/orders", '"l"', b"x" * 3000),
+                api.post("/orders", '"d"', B2), api.post("/gate", '"g"'),
+                api.post("/big/1100", '"b"'), api.post("/nohdr", '"u"')]
+        api.open_gate()
+        running.answer()
+    wanted = [(400, "missing-key"), (400, "invalid-key"),
+              (413, "payload-too-large"), (422, "key-reused"),
+              (409, "in-progress"), (409, "response-not-retained"),
+              (502, "outcome-unknown")]
+    for answer, (status, word) in zip(told, wanted):
+        is_problem(answer, status, word)
+    assert len({answer.json["title"] for answer in told}) == len(wanted)
+    assert api.n == 4
+
+
+def test_reused_is_told_before_not_retained(site):
+    """contract 3"""
+    api = site(location="IdempotencyMaxResponse 1k")
+    assert api.post("/big/1100", '"b"').status == 200
+    is_problem(api.post("/big/1100", '"b"', B2), 422, "key-reused")
+    is_problem(api.post("/big/1100", '"b"'), 409, "response-not-retained")
     assert api.n == 1
 
 

@@ -201,3 +201,19 @@ def test_redirect_after_the_claim(site):
     body = bytes(range(256)) * 4000
     assert row.post("/app/act", '"b"', body, pieces=(5, 7)).status == 201
     assert row.body_seen() == body
+
+
+def test_sub_requests_are_part_of_their_request(site):
+    """M-10, rule 7: an SSI page that runs a covered script"""
+    api = site(extra=("include",),
+               conf="<Directory @ROOT@/htdocs/app>\nOptions +Includes\n"
+                    "AddOutputFilter INCLUDES .shtml\n</Directory>")
+    api.server.file("htdocs/app/page.shtml",
+                    '<!--#include virtual="/cgi/c?t=%s" -->' % api.tag)
+    first = api.post("/app/page.shtml", '"ssi"')
+    again = api.post("/app/page.shtml", '"ssi"')
+    assert first.body == again.body == b"1\n"
+    assert again.marked and not first.marked
+    assert api.runs == 1
+    # The script's own keys are another matter.
+    assert api.post("/cgi/c", '"ssi2"').body == b"2\n"

@@ -80,7 +80,7 @@ def test_each_runs_as_its_own_user(host, mpm):
 def test_a_flood_of_keys(fresh):
     """S-11, case 31: his quota is used up, theirs is not"""
     host = fresh
-    host.server.expected = ["IDEM0025"]
+    host.server.expected = ["IDEM0019", "IDEM0025"]
     old = host.post("alpha", "/c.php?t=old", '"old"')
     target = "/c.php?t=flood&bytes=4000"
 
@@ -385,7 +385,7 @@ def test_they_survive_restarts_under_fire(fresh):
     """A graceful restart while he floods. httpd starts its CGI daemon anew
     and answers 503 in between: nothing was run, the retry runs."""
     host = fresh
-    host.server.expected = ["IDEM0025", "AH01257"]
+    host.server.expected = ["IDEM0019", "IDEM0025", "AH01257"]
     stop = threading.Event()
 
     def flood(number):
