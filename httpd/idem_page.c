@@ -219,6 +219,8 @@ static int show_status(request_rec *r, const apr_table_t *params)
 
     switch (format_of(r, params)) {
     case FORMAT_HTML:
+        idem_page_html(r, view);
+        return OK;
     case FORMAT_JSON:
         idem_page_json(r, view);
         return OK;

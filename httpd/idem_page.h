@@ -28,6 +28,7 @@ void idem_page_json_begin(idem_out_t *out, request_rec *r);
 
 /** The faces: body and type of the answer. */
 void idem_page_json(request_rec *r, const idem_view_t *view);
+void idem_page_html(request_rec *r, const idem_view_t *view);
 void idem_page_metrics(request_rec *r, const idem_view_t *view);
 
 #endif /* IDEM_PAGE_H */

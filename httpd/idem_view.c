@@ -11,7 +11,7 @@
 #include "http_main.h"
 
 const idem_share_text_t idem_share_text[IDEM_SHARE_COUNT] = {
-    { "duplicate", "Duplicate requests",
+    { "duplicate", "Duplicates",
       "keyed requests whose key was known already" },
     { "answered", "Retries answered",
       "retries that got the first answer back" },

@@ -298,12 +298,16 @@ def test_gone_hosts_make_room(own):
 # ------------------------------------------------------------- the handler
 
 @pytest.mark.parametrize("accept, type_", [
+    (None, "text/html"), ("*/*", "text/html"),
     ("application/json", "application/json"),
+    ("text/html, application/json;q=0.9", "text/html"),
     ("text/html;q=0.8, application/json;q=0.9", "application/json"),
     ("application/*, text/html;q=0.1", "application/json"),
+    ("application/json;q=0, */*;q=0.1", "text/html"),
     ("application/openmetrics-text;version=1.0.0;q=0.5,application/"
      "openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,"
-     "*/*;q=0.2", "application/openmetrics-text")])
+     "*/*;q=0.2", "application/openmetrics-text"),
+    ("image/png", "text/html")])
 def test_the_form_by_accept(site, accept, type_):
     """issue 5, 1"""
     api = site(conf=ADMIN)
@@ -315,7 +319,7 @@ def test_the_form_by_accept(site, accept, type_):
 
 
 @pytest.mark.parametrize("word, type_", [
-    ("json", "application/json"),
+    ("html", "text/html"), ("json", "application/json"),
     ("openmetrics", "application/openmetrics-text; version=1.0.0; "
                     "charset=utf-8")])
 def test_the_form_by_format(site, word, type_):
