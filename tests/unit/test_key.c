@@ -346,6 +346,41 @@ static void the_reason_never_repeats_the_value(void **state)
     }
 }
 
+/* From queries, forms and JSON. */
+static void plain_keys_are_visible_ascii(void **state)
+{
+    static const struct {
+        const char *value;
+        int taken;
+    } rows[] = {
+        { "a", 1 },         { "a b", 1 },       { "\"a\"", 1 },
+        { "a,b;c", 1 },     { "!~", 1 },        { "(a)", 1 },
+        { "a\\b", 1 },      { "12345678", 1 },  { "", 0 },
+        { " ", 0 },         { " a", 0 },        { "a ", 0 },
+        { "a\tb", 0 },      { "a\n", 0 },       { "\x7f", 0 },
+        { "\x1f", 0 },      { "f\xc3\xbc", 0 }, { "\x80", 0 },
+        { "123456789", 0 },
+    };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        const char *key = NULL, *why = NULL;
+        apr_status_t rv = idem_key_plain(&key, &why, rows[i].value, 8, *state);
+
+        if (rv != (rows[i].taken ? APR_SUCCESS : APR_EINVAL)) {
+            fail_msg("[%s]: %d", rows[i].value, rv);
+        }
+        if (rows[i].taken) {
+            assert_string_equal(key, rows[i].value);
+            assert_null(why);
+        }
+        else {
+            assert_null(key);
+            assert_true(strlen(why) > 20);
+        }
+    }
+}
+
 /* ----------------------------------------------------------------- digests */
 
 static const unsigned char secret[IDEM_DIGEST_LEN] = { 1, 2, 3 };
@@ -412,9 +447,14 @@ static void the_digest_is_hmac_sha256(void **state)
 
 static void no_secret_is_no_digest(void **state)
 {
+    static const unsigned char block[65];
     idem_key_digest_t *digest;
 
     assert_int_equal(idem_key_digest_create(&digest, secret, 0, *state),
+                     APR_EGENERAL);
+    assert_int_equal(idem_key_digest_create(&digest, block, 64, *state),
+                     APR_SUCCESS);
+    assert_int_equal(idem_key_digest_create(&digest, block, 65, *state),
                      APR_EGENERAL);
 }
 
@@ -429,6 +469,7 @@ int main(void)
         pool_test(many_parameters_and_long_names_are_taken),
         pool_test(both_forms_give_the_same_key),
         pool_test(the_reason_never_repeats_the_value),
+        pool_test(plain_keys_are_visible_ascii),
         pool_test(parts_do_not_run_over),
         pool_test(another_secret_gives_another_id),
         pool_test(the_digest_is_hmac_sha256),
