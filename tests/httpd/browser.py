@@ -60,19 +60,24 @@ class Browser:
         text, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(text.decode())
 
-    def call(self, method, session=None, **params):
+    def send(self, method, session=None, **params):
+        """Without waiting for what becomes of it."""
         self.number += 1
         text = {"id": self.number, "method": method, "params": params}
         if session:
             text["sessionId"] = session
         os.write(self.to, json.dumps(text).encode() + b"\0")
+
+    def call(self, method, session=None, **params):
+        self.send(method, session, **params)
         while True:
             told = self.message(30)
             assert told is not None, "no answer to " + method
             if told.get("id") == self.number:
                 assert "error" not in told, told
                 return told["result"]
-            self.events.append(told)
+            if "method" in told:
+                self.events.append(told)
 
     def wait_event(self, method, session, seconds=20):
         end = time.monotonic() + seconds
@@ -82,7 +87,7 @@ class Browser:
                         and event.get("sessionId") == session):
                     return self.events.pop(i)["params"]
             told = self.message(end - time.monotonic())
-            if told:
+            if told and "method" in told:
                 self.events.append(told)
         raise AssertionError("no " + method)
 
@@ -123,6 +128,33 @@ class Page:
                          returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
+
+    def wait(self, expression, seconds=20):
+        """Until it is true, over a change of pages; its value."""
+        end = time.monotonic() + seconds
+        value = self.ask(expression)
+        while not value and time.monotonic() < end:
+            time.sleep(0.05)
+            value = self.ask(expression)
+        assert value, "%s: %s" % (expression, self.ask(
+            "document.documentElement.outerHTML"))
+        return value
+
+    def find(self, selector):
+        """Where it is; not while a page loads, which holds up all asking."""
+        self.wait("!!document.querySelector(%r)" % selector)
+        return self.ask("(b => [b.x + b.width / 2, b.y + b.height / 2])"
+                        "(document.querySelector(%r).getBoundingClientRect())"
+                        % selector)
+
+    def click(self, place, times=1, pause=0.02):
+        """With the mouse, so often, pause seconds apart."""
+        for i in range(times):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.browser.send(
+                    "Input.dispatchMouseEvent", self.session, type=kind,
+                    x=place[0], y=place[1], button="left", clickCount=i + 1)
+            time.sleep(pause)
 
     def complaints(self):
         """Errors in the console: violations of the policy among them."""
