@@ -1,68 +1,11 @@
-/* idem_directives.c: directives: table and setters.
+/* idem_directives.c: the table of directives, and those of a directory.
  * SPDX-License-Identifier: Apache-2.0
- *
- * A setter checks everything at once, and says the value, what is wrong with
- * it, and one that works.
  */
 #include "idem_audit.h"
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 
-#include "idem_store_shm.h"
-
-static const char *bad(cmd_parms *cmd, const char *value, const char *wrong,
-                       const char *example)
-{
-    return apr_psprintf(cmd->pool, "%s: '%s' %s, such as %s", cmd->cmd->name,
-                        value, wrong, example);
-}
-
-/* A field name is a token (RFC 9110 5.1). */
-static int is_token(const char *text)
-{
-    const char *p;
-
-    for (p = text; *p; p++) {
-        if (!apr_isalnum(*p) && !strchr("!#$%&'*+-.^_`|~", *p)) {
-            return 0;
-        }
-    }
-    return p > text;
-}
-
-static int parse_size(const char *text, apr_off_t *size)
-{
-    char *end;
-    apr_off_t value;
-    int shift = 0;
-
-    if (!apr_isdigit(*text)
-        || apr_strtoff(&value, text, &end, 10) != APR_SUCCESS) {
-        return 0;
-    }
-    switch (apr_toupper(*end)) {
-    case 'G':
-        shift = 30;
-        break;
-    case 'M':
-        shift = 20;
-        break;
-    case 'K':
-        shift = 10;
-        break;
-    case '\0':
-        *size = value;
-        return 1;
-    default:
-        return 0;
-    }
-    if (end[1] || value > (APR_INT64_MAX >> shift)) {
-        return 0;
-    }
-    *size = value << shift;
-    return 1;
-}
+#include "idem_value.h"
 
 static const char *set_flag(cmd_parms *cmd, void *mconfig, int on)
 {
@@ -72,72 +15,36 @@ static const char *set_flag(cmd_parms *cmd, void *mconfig, int on)
 
 #define AT(member) ((void *)APR_OFFSETOF(idem_dir_conf_t, member))
 
-/* One of two words; the first is 0. */
-static const char *one_of(cmd_parms *cmd, int *out, const char *arg,
-                          const char *zero, const char *one)
-{
-    if (!ap_cstr_casecmp(arg, zero)) {
-        *out = 0;
-    }
-    else if (!ap_cstr_casecmp(arg, one)) {
-        *out = 1;
-    }
-    else {
-        return apr_psprintf(cmd->pool, "%s: '%s' is neither %s nor %s",
-                            cmd->cmd->name, arg, zero, one);
-    }
-    return NULL;
-}
-
 static const char *set_syntax(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    return one_of(cmd, &conf->syntax, arg, "lenient", "strict");
+    return idem_value_one_of(cmd, &conf->syntax, arg, "lenient", "strict");
 }
 
 static const char *set_unknown(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    return one_of(cmd, &conf->rerun_unknown, arg, "refuse", "rerun");
+    return idem_value_one_of(cmd, &conf->rerun_unknown, arg, "refuse",
+                             "rerun");
 }
 
 static const char *set_failure(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    return one_of(cmd, &conf->bypass, arg, "refuse", "bypass");
-}
-
-/* Stores refuse more, as a mistake of units. */
-#define TIME_MAX apr_time_from_sec((apr_time_t)10 * 365 * 24 * 3600)
-
-/* httpd takes "soon" for 0 seconds, and "5sausages" for 5. */
-static int parse_time(const char *text, apr_interval_time_t *time)
-{
-    static const char *const units[] = { "", "ms", "s", "mi", "min", "h" };
-    const char *unit = text + strspn(text, "0123456789");
-    apr_size_t i;
-
-    for (i = 0; i < sizeof(units) / sizeof(*units); i++) {
-        if (!ap_cstr_casecmp(unit, units[i])) {
-            return unit > text
-                   && ap_timeout_parameter_parse(text, time, "s")
-                          == APR_SUCCESS
-                   && *time >= 0 && *time <= TIME_MAX;
-        }
-    }
-    return 0;
+    return idem_value_one_of(cmd, &conf->bypass, arg, "refuse", "bypass");
 }
 
 static const char *set_ttl(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    if (!parse_time(arg, &conf->ttl) || conf->ttl == 0) {
-        return bad(cmd, arg, "is not a time above 0 and up to ten years",
-                   "30s or 24h");
+    if (!idem_value_time(arg, &conf->ttl) || conf->ttl == 0) {
+        return idem_value_bad(cmd, arg,
+                              "is not a time above 0 and up to ten years",
+                              "30s or 24h");
     }
     return NULL;
 }
@@ -152,9 +59,9 @@ static const char *set_time(cmd_parms *cmd, void *mconfig, const char *arg)
         *time = 0;
         return NULL;
     }
-    if (!parse_time(arg, time)) {
-        return bad(cmd, arg, "is not a time up to ten years",
-                   "30s, 24h, or 0 for none");
+    if (!idem_value_time(arg, time)) {
+        return idem_value_bad(cmd, arg, "is not a time up to ten years",
+                              "30s, 24h, or 0 for none");
     }
     return NULL;
 }
@@ -163,24 +70,7 @@ static const char *set_delivery(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    return one_of(cmd, &conf->stream, arg, "complete", "stream");
-}
-
-static const char *set_waiters_max(cmd_parms *cmd, void *mconfig,
-                                   const char *arg)
-{
-    const char *err = ap_check_cmd_context(cmd, GLOBAL_ONLY);
-    apr_off_t n;
-
-    (void)mconfig;
-    if (err) {
-        return err;
-    }
-    if (!parse_size(arg, &n) || n > IDEM_WAIT_SLOTS) {
-        return bad(cmd, arg, "is not a number from 0 to 4096", "25");
-    }
-    idem_global.waiters_max = (int)n;
-    return NULL;
+    return idem_value_one_of(cmd, &conf->stream, arg, "complete", "stream");
 }
 
 static const char *set_response_max(cmd_parms *cmd, void *mconfig,
@@ -188,8 +78,9 @@ static const char *set_response_max(cmd_parms *cmd, void *mconfig,
 {
     idem_dir_conf_t *conf = mconfig;
 
-    if (!parse_size(arg, &conf->response_max) || conf->response_max <= 0) {
-        return bad(cmd, arg, "is not a size above 0", "64K or 1M");
+    if (!idem_value_size(arg, &conf->response_max)
+        || conf->response_max <= 0) {
+        return idem_value_bad(cmd, arg, "is not a size above 0", "64K or 1M");
     }
     if (conf->response_max > idem_global.response_max) {
         idem_global.response_max = conf->response_max;
@@ -201,31 +92,10 @@ static const char *set_body_max(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    if (!parse_size(arg, &conf->body_max)) {
-        return bad(cmd, arg, "is not a size", "10M, or 0 for no limit");
+    if (!idem_value_size(arg, &conf->body_max)) {
+        return idem_value_bad(cmd, arg, "is not a size",
+                              "10M, or 0 for no limit");
     }
-    return NULL;
-}
-
-static const char *set_quota(cmd_parms *cmd, void *mconfig, const char *arg)
-{
-    idem_srv_conf_t *srv =
-        ap_get_module_config(cmd->server->module_config, &idempotency_module);
-    apr_size_t len = strlen(arg);
-    apr_off_t percent;
-
-    (void)mconfig;
-    if (!ap_cstr_casecmp(arg, "none")) {
-        srv->quota = 0;
-        return NULL;
-    }
-    if (len > 0 && arg[len - 1] == '%') {
-        arg = apr_pstrmemdup(cmd->pool, arg, len - 1);
-    }
-    if (!parse_size(arg, &percent) || percent < 1 || percent > 100) {
-        return bad(cmd, arg, "is not a number from 1 to 100", "25, or none");
-    }
-    srv->quota = (int)percent;
     return NULL;
 }
 
@@ -239,15 +109,16 @@ static const char *add_method(cmd_parms *cmd, void *mconfig, const char *arg)
 
     for (i = 0; i < sizeof(safe) / sizeof(*safe); i++) {
         if (!ap_cstr_casecmp(arg, safe[i])) {
-            return bad(cmd, arg,
-                       "is never covered; name methods that change "
-                       "something",
-                       "POST PATCH");
+            return idem_value_bad(cmd, arg,
+                                  "is never covered; name methods that change "
+                                  "something",
+                                  "POST PATCH");
         }
     }
     known = ap_method_name_of(cmd->pool, ap_method_number_of(arg));
     if (!known || strcmp(arg, known) != 0) {
-        return bad(cmd, arg, "is not the name of a method", "POST or PUT");
+        return idem_value_bad(cmd, arg, "is not the name of a method",
+                              "POST or PUT");
     }
     if (!conf->methods) {
         conf->methods = apr_array_make(cmd->pool, 4, sizeof(char *));
@@ -262,9 +133,9 @@ static const char *add_source(cmd_parms *cmd, void *mconfig, const char *arg)
     idem_source_t source;
 
     if (idem_source_parse(&source, arg) != APR_SUCCESS) {
-        return bad(cmd, arg, "is not a source of keys",
-                   "header:Idempotency-Key query:ClientToken "
-                   "form:idempotency_key json:/idempotency_key");
+        return idem_value_bad(cmd, arg, "is not a source of keys",
+                              "header:Idempotency-Key query:ClientToken "
+                              "form:idempotency_key json:/idempotency_key");
     }
     if (!conf->sources) {
         conf->sources = apr_array_make(cmd->pool, 2, sizeof(source));
@@ -279,8 +150,9 @@ static const char *set_key_len_max(cmd_parms *cmd, void *mconfig,
     idem_dir_conf_t *conf = mconfig;
     apr_off_t len;
 
-    if (!parse_size(arg, &len) || len < 1 || len > IDEM_KEY_LEN_MAX) {
-        return bad(cmd, arg, "is not a number from 1 to 1024", "255");
+    if (!idem_value_size(arg, &len) || len < 1 || len > IDEM_KEY_LEN_MAX) {
+        return idem_value_bad(cmd, arg, "is not a number from 1 to 1024",
+                              "255");
     }
     conf->key_len_max = (int)len;
     return NULL;
@@ -293,7 +165,8 @@ static const char *set_key_pattern(cmd_parms *cmd, void *mconfig,
 
     conf->key_pattern = ap_pregcomp(cmd->pool, arg, AP_REG_EXTENDED);
     if (!conf->key_pattern) {
-        return bad(cmd, arg, "is not a regular expression", "^[0-9a-f-]{36}$");
+        return idem_value_bad(cmd, arg, "is not a regular expression",
+                              "^[0-9a-f-]{36}$");
     }
     return NULL;
 }
@@ -322,7 +195,7 @@ static const char *add_print(cmd_parms *cmd, void *mconfig, const char *arg)
         conf->print->body = 1;
         conf->print->kinds |= IDEM_FINGERPRINT_FORM;
     }
-    else if (!strncmp(arg, "header:", 7) && is_token(arg + 7)) {
+    else if (!strncmp(arg, "header:", 7) && idem_value_is_token(arg + 7)) {
         if (!conf->print->headers) {
             conf->print->headers =
                 apr_array_make(cmd->pool, 2, sizeof(char *));
@@ -330,8 +203,9 @@ static const char *add_print(cmd_parms *cmd, void *mconfig, const char *arg)
         APR_ARRAY_PUSH(conf->print->headers, const char *) = arg + 7;
     }
     else if (strcmp(arg, "none") != 0) {
-        return bad(cmd, arg, "is not a part of a request",
-                   "method uri body json form header:X-Api-Version, or none");
+        return idem_value_bad(
+            cmd, arg, "is not a part of a request",
+            "method uri body json form header:X-Api-Version, or none");
     }
     return NULL;
 }
@@ -354,9 +228,9 @@ static const char *add_release(cmd_parms *cmd, void *mconfig, const char *arg)
         }
         return NULL;
     }
-    if (!parse_size(arg, &status) || status < 400 || status > 599) {
-        return bad(cmd, arg, "is not a status from 400 to 599",
-                   "429 503, 5xx or none");
+    if (!idem_value_size(arg, &status) || status < 400 || status > 599) {
+        return idem_value_bad(cmd, arg, "is not a status from 400 to 599",
+                              "429 503, 5xx or none");
     }
     idem_status_set_add(conf->release, (int)status);
     return NULL;
@@ -367,8 +241,8 @@ static const char *add_field(cmd_parms *cmd, void *mconfig, const char *arg)
     apr_array_header_t **fields =
         (apr_array_header_t **)((char *)mconfig + (apr_size_t)cmd->info);
 
-    if (!is_token(arg)) {
-        return bad(cmd, arg, "is not a field name", "X-Request-Id");
+    if (!idem_value_is_token(arg)) {
+        return idem_value_bad(cmd, arg, "is not a field name", "X-Request-Id");
     }
     if (!*fields) {
         *fields = apr_array_make(cmd->pool, 4, sizeof(char *));
@@ -387,13 +261,13 @@ static const char *set_marker(cmd_parms *cmd, void *mconfig, const char *arg)
         conf->marker = "";
         return NULL;
     }
-    if (!is_token(arg) || idem_record_is_hop(arg)
+    if (!idem_value_is_token(arg) || idem_record_is_hop(arg)
         || !ap_cstr_casecmp(arg, "Content-Type")
         || !ap_cstr_casecmp(arg, "Location")) {
-        return bad(cmd, arg,
-                   "cannot mark a replay; take a field name of "
-                   "your own",
-                   "Idempotent-Replayed, or none");
+        return idem_value_bad(cmd, arg,
+                              "cannot mark a replay; take a field name of "
+                              "your own",
+                              "Idempotent-Replayed, or none");
     }
     conf->marker = arg;
     return NULL;
@@ -412,8 +286,8 @@ static const char *set_problem_base(cmd_parms *cmd, void *mconfig,
     }
     if (*p || (strncmp(arg, "http://", 7) && strncmp(arg, "https://", 8))
         || !*(strstr(arg, "://") + 3)) {
-        return bad(cmd, arg, "is not an absolute URL",
-                   "https://api.example.com/problems");
+        return idem_value_bad(cmd, arg, "is not an absolute URL",
+                              "https://api.example.com/problems");
     }
     /* Types are base + "/" + word. */
     conf->problem_base =
@@ -429,12 +303,12 @@ static const char *set_problem_status(cmd_parms *cmd, void *mconfig,
     apr_off_t status;
 
     if (problem == IDEM_PROBLEM_COUNT) {
-        return bad(cmd, word, "is not a problem type",
-                   "key-reused 409 or in-progress 423");
+        return idem_value_bad(cmd, word, "is not a problem type",
+                              "key-reused 409 or in-progress 423");
     }
-    if (!parse_size(arg, &status) || status < 400 || status > 599) {
-        return bad(cmd, arg, "is not a status from 400 to 599",
-                   "key-reused 409");
+    if (!idem_value_size(arg, &status) || status < 400 || status > 599) {
+        return idem_value_bad(cmd, arg, "is not a status from 400 to 599",
+                              "key-reused 409");
     }
     conf->problem_status[problem] = (int)status;
     return NULL;
@@ -478,11 +352,11 @@ static const char *add_principal(cmd_parms *cmd, void *mconfig,
             return err;
         }
     }
-    else if (!strncmp(arg, "cookie:", 7) && is_token(arg + 7)) {
+    else if (!strncmp(arg, "cookie:", 7) && idem_value_is_token(arg + 7)) {
         part.kind = IDEM_PRINCIPAL_COOKIE;
         part.name = arg + 7;
     }
-    else if (!strncmp(arg, "header:", 7) && is_token(arg + 7)) {
+    else if (!strncmp(arg, "header:", 7) && idem_value_is_token(arg + 7)) {
         part.kind = IDEM_PRINCIPAL_HEADER;
         part.name = arg + 7;
     }
@@ -493,8 +367,9 @@ static const char *add_principal(cmd_parms *cmd, void *mconfig,
         part.kind = IDEM_PRINCIPAL_TLS;
     }
     else if (strcmp(arg, "credentials") != 0) {
-        return bad(cmd, arg, "is not a part of a principal",
-                   "credentials cookie:PHPSESSID header:X-Account ip tls");
+        return idem_value_bad(
+            cmd, arg, "is not a part of a principal",
+            "credentials cookie:PHPSESSID header:X-Account ip tls");
     }
     if (!conf->principal) {
         conf->principal =
@@ -504,139 +379,24 @@ static const char *add_principal(cmd_parms *cmd, void *mconfig,
     return NULL;
 }
 
-static const char *set_store_option(cmd_parms *cmd, const char *arg)
-{
-    apr_off_t size;
-
-    if (!strncmp(arg, "size=", 5)) {
-        if (!parse_size(arg + 5, &size) || size < IDEM_SHM_SIZE_MIN) {
-            return bad(cmd, arg, "is not a size of 1M or more", "size=64M");
-        }
-        idem_global.store_size = (apr_size_t)size;
-        return NULL;
-    }
-    if (!strncmp(arg, "path=", 5) && arg[5]) {
-        idem_global.store_path_set = 1;
-        idem_global.store_path = NULL;
-        if (strcmp(arg + 5, "none") != 0) {
-            idem_global.store_path =
-                ap_runtime_dir_relative(cmd->pool, arg + 5);
-            if (!idem_global.store_path) {
-                return bad(cmd, arg, "is not a usable path",
-                           "path=idempotency.store");
-            }
-        }
-        return NULL;
-    }
-    if (!strcmp(arg, "sync=on") || !strcmp(arg, "sync=off")) {
-        idem_global.store_sync = !strcmp(arg, "sync=on");
-        return NULL;
-    }
-    return bad(cmd, arg, "is not an option of the store shm",
-               "size=64M path=idempotency.store sync=off");
-}
-
-/* The value may hold a password: only the module knows what may be said. */
-static const char *set_provider_option(cmd_parms *cmd, const char *arg)
-{
-    const char *eq = strchr(arg, '=');
-    const char *wrong = "an option has the form name=value";
-
-    if (eq && eq != arg) {
-        wrong = idem_global.provider->option(
-            &idem_global.provider_conf,
-            apr_pstrmemdup(cmd->pool, arg, (apr_size_t)(eq - arg)), eq + 1,
-            cmd->pool);
-    }
-    return wrong ? apr_psprintf(cmd->pool, "%s %s: %s", cmd->cmd->name,
-                                idem_global.provider_name, wrong)
-                 : NULL;
-}
-
-static const char *set_provider(cmd_parms *cmd, int argc, char *const argv[])
-{
-    const char *err;
-    int i;
-
-    idem_global.provider =
-        ap_lookup_provider(IDEM_STORE_PROVIDER_GROUP, argv[0],
-                           IDEM_STORE_PROVIDER_VERSION);
-    if (!idem_global.provider) {
-        return apr_psprintf(cmd->pool,
-                            "%s: '%s' is not a store here: LoadModule "
-                            "mod_idempotency_%s, or write \"shm size=64M\"",
-                            cmd->cmd->name, argv[0], argv[0]);
-    }
-    idem_global.provider_name = argv[0];
-    for (i = 1; i < argc; i++) {
-        err = set_provider_option(cmd, argv[i]);
-        if (err) {
-            return err;
-        }
-    }
-    err = idem_global.provider->check(idem_global.provider_conf, cmd->pool);
-    return err ? apr_psprintf(cmd->pool, "%s %s: %s", cmd->cmd->name, argv[0],
-                              err)
-               : NULL;
-}
-
-static const char *set_store(cmd_parms *cmd, void *mconfig, int argc,
-                             char *const argv[])
-{
-    const char *err = ap_check_cmd_context(cmd, GLOBAL_ONLY);
-    int i;
-
-    (void)mconfig;
-    if (err) {
-        return err;
-    }
-    if (argc < 1) {
-        return bad(cmd, "", "is not a store", "shm size=64M");
-    }
-    /* The last line counts, with its options alone. */
-    idem_config_reset_store();
-    if (strcmp(argv[0], "shm") != 0) {
-        return set_provider(cmd, argc, argv);
-    }
-    for (i = 1; i < argc; i++) {
-        err = set_store_option(cmd, argv[i]);
-        if (err) {
-            return err;
-        }
-    }
-    return NULL;
-}
-
-/* A virtual host may be a tenant's, so only the main configuration permits
- * what concerns all of them; its sections hold for virtual hosts, too. */
-static const char *set_admin(cmd_parms *cmd, void *mconfig, int on)
-{
-    idem_dir_conf_t *conf = mconfig;
-    const char *err = ap_check_cmd_context(
-        cmd, NOT_IN_VIRTUALHOST | NOT_IN_LIMIT | NOT_IN_HTACCESS);
-
-    if (!err) {
-        conf->admin = on;
-    }
-    return err;
-}
-
 #define EVERYWHERE OR_FILEINFO
 #define NOT_HTACCESS (RSRC_CONF | ACCESS_CONF)
 
 const command_rec idem_config_cmds[] = {
-    AP_INIT_TAKE_ARGV("IdempotencyStore", set_store, NULL, RSRC_CONF,
+    AP_INIT_TAKE_ARGV("IdempotencyStore", idem_directives_store, NULL,
+                      RSRC_CONF,
                       "where records are kept; default shm size=64M"),
-    AP_INIT_TAKE1("IdempotencyQuota", set_quota, NULL, RSRC_CONF,
+    AP_INIT_TAKE1("IdempotencyQuota", idem_directives_quota, NULL, RSRC_CONF,
                   "percent of the store for a virtual host; default none"),
     AP_INIT_TAKE12("IdempotencyAuditLog", idem_audit_set, NULL, RSRC_CONF,
                    "file or |program, keys=on for key texts; default none"),
-    AP_INIT_FLAG("IdempotencyAdmin", set_admin, NULL, NOT_HTACCESS,
+    AP_INIT_FLAG("IdempotencyAdmin", idem_directives_admin, NULL, NOT_HTACCESS,
                  "On to let the status handler show all and release keys; "
                  "default Off"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
-    AP_INIT_TAKE1("IdempotencyMaxWaiters", set_waiters_max, NULL, RSRC_CONF,
+    AP_INIT_TAKE1("IdempotencyMaxWaiters", idem_directives_waiters, NULL,
+                  RSRC_CONF,
                   "requests that wait at once; default 25% of the workers"),
     AP_INIT_TAKE1("IdempotencyTombstone", set_time, AT(tombstone),
                   NOT_HTACCESS,
