@@ -27,7 +27,8 @@ grep -oE '^[ #]*Idempotency[A-Za-z]+' conf/idempotency.conf |
 same "directives" "$work/code" "$work/manual" code manual
 same "directives" "$work/code" "$work/sample" code sample
 
-grep -ohE '"IDEM[0-9]{4}' mod_idempotency.c httpd/*.c | tr -d '"' |
+grep -ohE '"IDEM[0-9]{4}' mod_idempotency.c httpd/*.c \
+    stores/mod_*.c | tr -d '"' |
     sort >"$work/numbers"
 grep -oE '^\| IDEM[0-9]{4}' docs/log-messages.md | sed 's/| //' |
     sort >"$work/rows"

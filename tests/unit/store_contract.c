@@ -130,11 +130,14 @@ static void other_ends_are_kept_apart(void **state)
     assert_int_equal(record.len, 0);
     (void)claim_at(store, 4, 4, T0, &token, &record, *state);
     idem_store_usage(store, &usage);
-    assert_int_equal(usage.executing, 1);
-    assert_int_equal(usage.done, 1);
-    assert_int_equal(usage.not_retained, 1);
-    assert_int_equal(usage.unknown, 1);
-    assert_true(usage.used > 0 && usage.used < usage.size);
+    if (contract_counts) {
+        assert_int_equal(usage.executing, 1);
+        assert_int_equal(usage.done, 1);
+        assert_int_equal(usage.not_retained, 1);
+        assert_int_equal(usage.unknown, 1);
+        assert_true(usage.used < usage.size);
+    }
+    assert_true(usage.used > 0);
     assert_whole(store, *state);
 }
 
@@ -237,7 +240,7 @@ static void forgotten_claim_stores_and_frees_nothing(void **state)
     assert_memory_equal(record.data, "second", 6);
     assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
     idem_store_usage(store, &usage);
-    assert_int_equal(usage.used, 0);
+    assert_true(!contract_counts || usage.used == 0);
     assert_whole(store, *state);
 }
 
@@ -323,6 +326,28 @@ const struct CMUnitTest contract_tests[] = {
 
 const size_t contract_ntests =
     sizeof(contract_tests) / sizeof(contract_tests[0]);
+
+static const struct CMUnitTest own_clock_tests[] = {
+    pool_test(second_claim_waits_and_then_gets_the_record),
+    pool_test(reuse_is_told_in_every_state),
+    pool_test(released_key_is_new),
+    pool_test(abandoned_key_is_unknown_until_rerun),
+    pool_test(other_ends_are_kept_apart),
+    pool_test(claim_of_the_living_never_lapses),
+    pool_test(forgotten_claim_stores_and_frees_nothing),
+    pool_test(bad_arguments_are_refused),
+    pool_test(records_of_all_lengths_come_back),
+};
+
+int contract_run_own_clock(void)
+{
+    return cmocka_run_group_tests_name("contract: life", own_clock_tests, NULL,
+                                       NULL)
+           + _cmocka_run_group_tests("contract: race", contract_race_tests,
+                                     contract_race_ntests, NULL, NULL)
+           + _cmocka_run_group_tests("contract: look", contract_list_tests,
+                                     contract_list_ntests, NULL, NULL);
+}
 
 int contract_run(void)
 {

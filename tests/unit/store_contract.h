@@ -50,8 +50,19 @@ apr_status_t put_for(idem_store_t *store, apr_uint32_t n, apr_size_t len,
 int is_put(const idem_blob_t *record, apr_uint32_t n);
 void assert_whole(idem_store_t *store, apr_pool_t *pool);
 
+/** How far times may be from what the caller said: a store that counts time
+ *  itself does not know the caller's. */
+extern const apr_interval_time_t contract_slack;
+
+/** Does its usage() count records by state? */
+extern const int contract_counts;
+
 /** Run all of them. @return how many failed */
 int contract_run(void);
+
+/** Those that can be asked of a store that counts time itself and has no
+ *  size of its own. @return how many failed */
+int contract_run_own_clock(void);
 
 /* ---- the groups, a file each */
 
@@ -63,5 +74,11 @@ extern const struct CMUnitTest contract_look_tests[];
 extern const size_t contract_look_ntests;
 extern const struct CMUnitTest contract_tomb_tests[];
 extern const size_t contract_tomb_ntests;
+
+/* Parts of the two last, for contract_run_own_clock(). */
+extern const struct CMUnitTest contract_race_tests[];
+extern const size_t contract_race_ntests;
+extern const struct CMUnitTest contract_list_tests[];
+extern const size_t contract_list_ntests;
 
 #endif /* STORE_CONTRACT_H */

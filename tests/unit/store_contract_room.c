@@ -181,3 +181,10 @@ const struct CMUnitTest contract_room_tests[] = {
 
 const size_t contract_room_ntests =
     sizeof(contract_room_tests) / sizeof(contract_room_tests[0]);
+
+const struct CMUnitTest contract_race_tests[] = {
+    pool_test(race_has_one_winner),
+};
+
+const size_t contract_race_ntests =
+    sizeof(contract_race_tests) / sizeof(contract_race_tests[0]);

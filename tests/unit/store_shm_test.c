@@ -202,6 +202,9 @@ char *read_all(const place_t *place, apr_pool_t *pool)
 
 /* ----------------------------------------- what store_contract.c asks for */
 
+const apr_interval_time_t contract_slack = 0;
+const int contract_counts = 1;
+
 idem_store_t *contract_store(apr_pool_t *pool)
 {
     return store_of(SIZE, pool);
