@@ -148,6 +148,9 @@ typedef struct {
 /** Uptime in microseconds: for deadlines. */
 apr_time_t idem_redis_uptime(void);
 
+/** The time by the clock that this store shows. */
+apr_time_t idem_redis_now(const idem_store_t *store);
+
 /** The two keys of an id: with one hash tag, so that they stay together. */
 typedef struct {
     char record[IDEM_REDIS_KEY_LEN + 1];

@@ -141,7 +141,7 @@ apr_status_t idem_redis_look(idem_store_t *store, idem_entry_t *entry,
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    if (!show(entry, reply, idem_store_now(store))) {
+    if (!show(entry, reply, idem_redis_now(store))) {
         rv = APR_NOTFOUND;
     }
     else {
@@ -254,7 +254,7 @@ static apr_status_t look_at_all(idem_redis_store_t *redis,
         if (rv != APR_SUCCESS) {
             return rv;
         }
-        if (show(entry, reply, idem_store_now(&redis->base))) {
+        if (show(entry, reply, idem_redis_now(&redis->base))) {
             entry->id = id;
             (*n)++;
         }

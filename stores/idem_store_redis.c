@@ -33,7 +33,7 @@ apr_time_t idem_redis_uptime(void)
 /* This machine's own: begun with its wall clock, then going with its uptime.
  * It is for what is shown and for intervals. Nothing that is decided depends
  * on it: Redis is only told how long, and counts that itself. */
-static apr_time_t now(const idem_store_t *store)
+apr_time_t idem_redis_now(const idem_store_t *store)
 {
     return ((const idem_redis_store_t *)store)->offset + idem_redis_uptime();
 }
@@ -358,7 +358,7 @@ static const idem_store_calls_t calls = {
     record_max,
     idem_redis_usage,
     idem_redis_whole,
-    now,
+    idem_redis_now,
     idem_redis_look,
     idem_redis_list,
 };

@@ -85,7 +85,7 @@ static void tell_failures(server_rec *s, const idem_redis_news_t *news)
 {
     static apr_time_t last;
     static apr_uint64_t untold;
-    apr_time_t now = idem_store_now(the_store);
+    apr_time_t now = the_store->calls->now(the_store);
 
     if (news->recovered) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
