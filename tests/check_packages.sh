@@ -33,7 +33,7 @@ for name in $names; do
         wrong "the spec lacks pkgconfig($name)"
     # The demo wants what the base module wants, and no more.
     case $name in
-    cmocka | hiredis*) ;;
+    cmocka | hiredis* | zlib) ;;
     *)
         grep -qw -e "$package" demo/run ||
             wrong "demo/run lacks $package, which configure asks for"
