@@ -66,7 +66,7 @@ static void decode_byte(idem_form_t *form, char c)
     digit = hex_digit(c);
     if (digit < 0) {
         form->bad = 1;
-        form->escape = c == '%';
+        form->escape = 0;
         return;
     }
     if (form->escape == 1) {

@@ -92,7 +92,8 @@ struct idem_seek_t {
 static void begin_part(void *baton, const char *headers, apr_size_t len)
 {
     idem_seek_t *seek = baton;
-    char name[IDEM_WANTED_NAME_MAX + 1]; /* one more: cut is not equal */
+    /* All of it in escapes; the one more keeps a cut name from being equal. */
+    char name[3 * IDEM_WANTED_NAME_MAX + 1];
     apr_size_t name_len = sizeof(name);
 
     switch (idem_disposition_parse(name, &name_len, headers, len)) {
@@ -101,7 +102,7 @@ static void begin_part(void *baton, const char *headers, apr_size_t len)
         return;
     case IDEM_DISPOSITION_FIELD:
         seek->taken = idem_wanted_name(seek->wanted, name, name_len);
-        if (!seek->taken && name_len < sizeof(name)) {
+        if (!seek->taken) {
             name_len = idem_disposition_unescape(name, name_len);
             seek->taken = idem_wanted_name(seek->wanted, name, name_len);
         }

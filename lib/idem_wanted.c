@@ -96,7 +96,6 @@ void idem_wanted_end(idem_wanted_t *wanted, int bad_escape)
         if (!field->open || field->why) {
             continue;
         }
-        field->open = 0;
         field->why = why;
         if (!why && !field->value) {
             value = value ? value

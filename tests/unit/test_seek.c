@@ -200,24 +200,29 @@ static void a_long_name_is_not_cut_to_one(void **state)
 {
     char name[256];
     row_t row = { NULL, NULL, NULL };
-    const char *source;
+    const char *source, *escaped;
+    int i;
 
-    memset(name, '"', sizeof(name) - 1);
-    name[255] = '\0';
-    source = apr_pstrcat(*state, "form:", name, NULL);
     memset(name, 'n', sizeof(name) - 1);
+    name[255] = '\0';
     row.body = apr_psprintf(*state,
                             "--b\r\nContent-Disposition: form-data; "
                             "name=\"%s%s\"\r\n\r\nv\r\n--b--",
                             name, "nnn");
     check(&row, strlen(row.body), apr_pstrcat(*state, "form:", name, NULL),
           FORM_TYPE, 0, *state);
-    /* 255 quotes, each written as three. */
-    row.body = "--b\r\nContent-Disposition: form-data; name=\"";
-    while (strlen(row.body) < 44 + 255 * 3) {
-        row.body = apr_pstrcat(*state, row.body, "%22", NULL);
+    /* 255 quotes, each written as three; and as many with one more. */
+    memset(name, '"', sizeof(name) - 1);
+    source = apr_pstrcat(*state, "form:", name, NULL);
+    escaped = "";
+    for (i = 0; i < 255; i++) {
+        escaped = apr_pstrcat(*state, escaped, "%22", NULL);
     }
-    row.body = apr_pstrcat(*state, row.body, "\"\r\n\r\nv\r\n--b--", NULL);
+    row.body = apr_psprintf(*state, DATA("name=\"%s\"", "v") END, escaped);
+    row.value = "v";
+    check(&row, strlen(row.body), source, FORM_TYPE, 0, *state);
+    row.body = apr_psprintf(*state, DATA("name=\"%s%%22\"", "v") END, escaped);
+    row.value = NULL;
     check(&row, strlen(row.body), source, FORM_TYPE, 0, *state);
 }
 
