@@ -189,3 +189,11 @@ const idem_dir_conf_t *idem_config_get(request_rec *r)
     }
     return &whole->conf;
 }
+
+const apr_array_header_t *idem_config_principal(const server_rec *s)
+{
+    const idem_dir_conf_t *set =
+        ap_get_module_config(s->lookup_defaults, &idempotency_module);
+
+    return set && set->principal ? set->principal : defaults.principal;
+}

@@ -122,6 +122,9 @@ void *idem_config_merge_srv(apr_pool_t *pool, void *base, void *add);
 /** The directory's settings with every default filled in. */
 const idem_dir_conf_t *idem_config_get(request_rec *r);
 
+/** IdempotencyPrincipal of a virtual host, outside of its sections. */
+const apr_array_header_t *idem_config_principal(const server_rec *s);
+
 /* -------------------------------------------------------------- results */
 
 /** What became of a request: counters, environment and log share the word. */

@@ -7,10 +7,12 @@
  * A tenant can put SetHandler into .htaccess, so whoever gets here may be
  * anybody: what is permitted is the server configuration's to say alone.
  */
-#include "idem_page.h"
+#include "idem_admin.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
+
+#define FORM_MAX (64 * 1024)
 
 typedef enum {
     FORMAT_HTML,
@@ -238,6 +240,69 @@ static int show_status(request_rec *r, const apr_table_t *params)
                            "format=json");
 }
 
+/* Parameters of a form. @return OK, or DONE after a refusal */
+static int read_form(apr_table_t *params, request_rec *r)
+{
+    const char *type = apr_table_get(r->headers_in, "Content-Type");
+    char *form = apr_palloc(r->pool, FORM_MAX + 1);
+    long n = 0, len = 0;
+
+    if (ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK) != OK
+        || !ap_should_client_block(r)) {
+        return OK;
+    }
+    if (!type
+        || ap_cstr_casecmpn(type, "application/x-www-form-urlencoded", 33)) {
+        idem_page_error(r, HTTP_UNSUPPORTED_MEDIA_TYPE,
+                        "parameters are in the query, or a form",
+                        "Content-Type: application/x-www-form-urlencoded");
+        return DONE;
+    }
+    do {
+        n = ap_get_client_block(r, form + len, (apr_size_t)(FORM_MAX - len));
+        len += n > 0 ? n : 0;
+    } while (n > 0 && len < FORM_MAX);
+    form[len] = '\0';
+    if (n < 0 || len == FORM_MAX || !parse_params(params, form, r->pool)) {
+        idem_page_error(r, HTTP_BAD_REQUEST,
+                        "the form is broken, or longer than 64 KiB", NULL);
+        return DONE;
+    }
+    return OK;
+}
+
+static int run_action(request_rec *r, apr_table_t *params)
+{
+    const char *action;
+
+    if (!may_admin(r)) {
+        return idem_page_error(
+            r, HTTP_FORBIDDEN,
+            has_htaccess(r) ? "single keys are not shown where an .htaccess "
+                              "file has a say"
+                            : "single keys are shown only with "
+                              "IdempotencyAdmin On",
+            "IdempotencyAdmin On in the main server configuration");
+    }
+    if (r->method_number == M_POST && read_form(params, r) != OK) {
+        return OK;
+    }
+    action = apr_table_get(params, "action");
+    return action ? idem_admin_run(r, action, params)
+                  : idem_page_error(r, HTTP_METHOD_NOT_ALLOWED,
+                                    "POST is for actions", "action=release");
+}
+
+static int wrong_method(request_rec *r)
+{
+    const char *allow = may_admin(r) ? "GET, HEAD, POST" : "GET, HEAD";
+
+    apr_table_setn(r->headers_out, "Allow", allow);
+    return idem_page_error(
+        r, HTTP_METHOD_NOT_ALLOWED,
+        apr_psprintf(r->pool, "%s has no answer here", r->method), "GET");
+}
+
 int idem_page_handler(request_rec *r)
 {
     apr_table_t *params;
@@ -247,21 +312,23 @@ int idem_page_handler(request_rec *r)
     }
     set_fields(r);
     params = apr_table_make(r->pool, 4);
-    if (r->method_number != M_GET) {
-        r->allowed = AP_METHOD_BIT << M_GET;
-        apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
-        return idem_page_error(r, HTTP_METHOD_NOT_ALLOWED,
-                               "only GET and HEAD have an answer here", "GET");
-    }
     if (!parse_params(params, r->args, r->pool)) {
         return idem_page_error(r, HTTP_BAD_REQUEST,
                                "an escape in the query makes no sense",
                                "format=json");
     }
+    if (r->method_number != M_GET
+        && (r->method_number != M_POST
+            || (!may_admin(r) && !apr_table_get(params, "action")))) {
+        return wrong_method(r);
+    }
     if (!idem_server_store) {
         return idem_page_error(r, HTTP_SERVICE_UNAVAILABLE,
                                "this process has no store: see the error log",
                                NULL);
+    }
+    if (r->method_number == M_POST || apr_table_get(params, "action")) {
+        return run_action(r, params);
     }
     return show_status(r, params);
 }

@@ -182,6 +182,51 @@ const char *idem_principal_str(const apr_array_header_t *parts,
     return text;
 }
 
+static int parse_part(idem_principal_t *part, const char *word)
+{
+    static const struct {
+        const char *word;
+        idem_principal_kind_t kind;
+    } kinds[] = {
+        { "credentials", IDEM_PRINCIPAL_CREDENTIALS },
+        { "ip", IDEM_PRINCIPAL_IP },
+        { "tls", IDEM_PRINCIPAL_TLS },
+        { "cookie:", IDEM_PRINCIPAL_COOKIE },
+        { "header:", IDEM_PRINCIPAL_HEADER },
+        { "expr:", IDEM_PRINCIPAL_EXPR },
+    };
+    apr_size_t i, len;
+
+    for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        len = strlen(kinds[i].word);
+        if (kinds[i].word[len - 1] == ':' ? !strncmp(word, kinds[i].word, len)
+                                          : !strcmp(word, kinds[i].word)) {
+            part->kind = kinds[i].kind;
+            part->name = word[len] ? word + len : NULL;
+            return kinds[i].word[len - 1] != ':' || part->name;
+        }
+    }
+    return 0;
+}
+
+const apr_array_header_t *idem_principal_parse(const char *text,
+                                               apr_pool_t *pool)
+{
+    apr_array_header_t *parts =
+        apr_array_make(pool, 4, sizeof(idem_principal_t));
+
+    while (*text) {
+        idem_principal_t part = { IDEM_PRINCIPAL_CREDENTIALS, NULL, NULL };
+        const char *word = ap_getword_conf(pool, &text);
+
+        if (!parse_part(&part, word)) {
+            return NULL;
+        }
+        APR_ARRAY_PUSH(parts, idem_principal_t) = part;
+    }
+    return parts->nelts ? parts : NULL;
+}
+
 /* Does "cookie:sess_1" or "user" belong to a part of the virtual host? */
 static int is_named(const idem_principal_t *part, const char *kind,
                     const char *name)

@@ -34,6 +34,10 @@ apr_status_t idem_principal_id(idem_digest_t *id, const char *host,
 const char *idem_principal_str(const apr_array_header_t *parts,
                                apr_pool_t *pool);
 
+/** The other way round. @return NULL if a word is no part */
+const apr_array_header_t *idem_principal_parse(const char *text,
+                                               apr_pool_t *pool);
+
 /**
  * Take what an administrator says of a principal, such as "user:alice",
  * "cookie:PHPSESSID=xyz" or "header:X-Account=7".

@@ -212,6 +212,29 @@ static void add_host(idem_view_host_t *sum, const idem_view_host_t *host)
     }
 }
 
+/* Two hosts at different addresses may have the same name and port. */
+static void tell_apart(const apr_array_header_t *hosts)
+{
+    int i, k;
+
+    for (i = 0; i < hosts->nelts; i++) {
+        idem_view_host_t *a = APR_ARRAY_IDX(hosts, i, idem_view_host_t *);
+        int twice = 0;
+
+        for (k = i + 1; k < hosts->nelts; k++) {
+            idem_view_host_t *b = APR_ARRAY_IDX(hosts, k, idem_view_host_t *);
+
+            if (!strcmp(a->label, b->label)) {
+                b->label = b->name;
+                twice = 1;
+            }
+        }
+        if (twice) {
+            a->label = a->name;
+        }
+    }
+}
+
 static void gather_whole(idem_view_t *view, apr_uint32_t tick,
                          apr_pool_t *pool)
 {
@@ -233,6 +256,7 @@ static void gather_whole(idem_view_t *view, apr_uint32_t tick,
         add_points(view, row, tick);
         APR_ARRAY_PUSH(hosts, idem_view_host_t *) = host;
     }
+    tell_apart(hosts);
     view->hosts = hosts;
     view->sum.label = view->sum.name = "all";
     add_store(view, tick);
