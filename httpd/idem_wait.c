@@ -7,6 +7,7 @@
  */
 #include "idem_httpd.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <apr_atomic.h>
@@ -88,26 +89,36 @@ void idem_wait_child_died(pid_t pid)
     }
 }
 
+/* Asked of the system, not read: bytes may stand before the end, such as
+ * the next request, or the farewell of TLS. */
+static int has_ended(int fd)
+{
+#ifdef POLLRDHUP
+    struct pollfd end = { fd, POLLRDHUP, 0 };
+
+    return poll(&end, 1, 0) > 0;
+#else
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return n == 0
+           || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK
+               && errno != EINTR);
+#endif
+}
+
 /* On HTTP/2 the stream's end is told by c->aborted. Otherwise nobody reads
  * the connection meanwhile, so its end is looked for. */
 static int client_left(const conn_rec *c)
 {
     apr_os_sock_t fd;
     apr_socket_t *sock;
-    ssize_t n;
-    char byte;
 
     if (c->aborted || c->master) {
         return c->aborted != 0;
     }
     sock = ap_get_conn_socket((conn_rec *)c);
-    if (!sock || apr_os_sock_get(&fd, sock) != APR_SUCCESS) {
-        return 0;
-    }
-    n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0
-           || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK
-               && errno != EINTR);
+    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS && has_ended(fd);
 }
 
 static int is_stopping(void)
