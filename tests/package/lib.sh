@@ -91,3 +91,18 @@ chroot_of() {
         touch "$root.new/made" && mv "$root.new" "$root"
     ) 9>"$chroots/$1.lock" && echo "$root"
 }
+
+# promtool, which is said on standard output: the one that is installed, or
+# taken out of its package, since installing that would start a service.
+find_promtool() {
+    local kept=$chroots/promtool
+    command -v promtool && return 0
+    mkdir -p "$chroots" && (
+        flock 9
+        [ -x "$kept" ] && exit 0
+        cd "$chroots" && rm -rf prometheus && mkdir prometheus &&
+            cd prometheus && chown _apt . && apt-get download prometheus &&
+            dpkg-deb -x prometheus_*.deb . && mv usr/bin/promtool "$kept" &&
+            cd .. && rm -rf prometheus
+    ) 9>"$chroots/promtool.lock" >"$chroots/promtool.log" 2>&1 && echo "$kept"
+}
