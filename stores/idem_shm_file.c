@@ -148,6 +148,9 @@ static apr_status_t map(void **base, int fd, apr_size_t size)
         *base = NULL;
         return errno;
     }
+    /* Look-ups in a large store wait for the tables of the pages more than
+     * for the pages. Only where the system lets shared memory have it. */
+    (void)madvise(*base, size, MADV_HUGEPAGE);
     return APR_SUCCESS;
 }
 

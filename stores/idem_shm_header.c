@@ -17,7 +17,7 @@
 #include <apr_strings.h>
 
 #define MAGIC "IDEMSHM1"
-#define FORMAT 2u
+#define FORMAT 3u
 #define ORDER 0x01020304u
 #define BOOT_LEN 36 /* of the kernel's text */
 

@@ -26,7 +26,9 @@ apr_uint32_t idem_shm_nshards(apr_size_t size)
 
 /*
  * One shard: head, use table, buckets, map, units. Per 128 units there are
- * 16 buckets (64 bytes), 128 bytes of map and 8192 of units.
+ * 32 buckets (128 bytes), 128 bytes of map and 8192 of units. A record has
+ * three units or more, so that most buckets hold one or none: to look at
+ * another's head on the way costs more than all else in a large store.
  */
 void idem_shm_part_init(idem_shm_part_t *part, void *base, apr_size_t size,
                         apr_uint32_t i)
@@ -36,8 +38,8 @@ void idem_shm_part_init(idem_shm_part_t *part, void *base, apr_size_t size,
     char *p = (char *)base + IDEM_SHM_PAGE + i * span;
     apr_size_t fixed = IDEM_SHM_PAGE + IDEM_SHM_ROWS * sizeof(idem_shm_row_t);
 
-    part->nunits = (apr_uint32_t)((span - fixed) / (64 + 128 + 8192) * 128);
-    part->nbuckets = part->nunits / 8;
+    part->nunits = (apr_uint32_t)((span - fixed) / (128 + 128 + 8192) * 128);
+    part->nbuckets = part->nunits / 4;
     part->shard = (idem_shm_shard_t *)(void *)p;
     part->rows = (idem_shm_row_t *)(void *)(p + IDEM_SHM_PAGE);
     p += fixed;

@@ -1,54 +1,60 @@
 /* store.c: what the operations of the shm store cost, measured here and now.
  * SPDX-License-Identifier: Apache-2.0
  *
- * usage: store [RECORDS [FILE]]    default: 5000000, in memory
+ * usage: store [RECORDS [FOLDER]]    default: 5000000, /dev/shm
  *
- * Prints nanoseconds per operation with a thousand records and with RECORDS
- * of 512 bytes each, and the ratios that are asked of the store. Times are
- * of this machine at this moment; nothing is judged.
+ * Prints the rows of the store that are asked for, each with its target and
+ * what was measured. RECORDS of 512 bytes are held in memory; a file of 1 GiB
+ * is made in FOLDER for the rows of the start, and removed.
+ *
+ * Times are given twice: by the clock, and as time that the process was on a
+ * processor. On a machine that does other things as well only the second
+ * says something of the store.
  */
-#include "idem_store_shm.h"
+#include "store_bench.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <apr_general.h>
 
-#define BYTES 512
-#define FEW 1000u
-#define ROUNDS 300000u
-#define LOOKUPS 2000000u
-#define NOW apr_time_from_sec(1000000)
-#define TTL apr_time_from_sec(3600)
-
-/* What two processes share to start at once and to tell their time. */
-typedef struct {
-    apr_uint32_t ready;
-    apr_uint32_t go;
-    double ns[2];
-} start_t;
-
-static void die(const char *what)
+void die(const char *what)
 {
     fprintf(stderr, "store: %s\n", what);
     exit(1);
 }
 
-static double ns_now(void)
+static double ns_of(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
+span_t span_now(void)
+{
+    span_t span = { ns_of(CLOCK_MONOTONIC), ns_of(CLOCK_PROCESS_CPUTIME_ID) };
+
+    return span;
+}
+
+span_t span_since(span_t begun, double ops)
+{
+    span_t span = span_now();
+
+    span.wall = (span.wall - begun.wall) / ops;
+    span.cpu = (span.cpu - begun.cpu) / ops;
+    return span;
+}
+
 /* splitmix64 */
-static apr_uint64_t mix(apr_uint64_t x)
+apr_uint64_t mix(apr_uint64_t x)
 {
     x += 0x9e3779b97f4a7c15ull;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -56,7 +62,7 @@ static apr_uint64_t mix(apr_uint64_t x)
     return x ^ (x >> 31);
 }
 
-static idem_digest_t id_of(apr_uint64_t n)
+idem_digest_t id_of(apr_uint64_t n)
 {
     idem_digest_t id;
     apr_uint64_t word[4];
@@ -80,180 +86,130 @@ static void touch(const idem_shm_segment_t *segment)
     }
 }
 
-static idem_store_t *open_store(apr_size_t size, const char *path,
-                                apr_pool_t *pool)
+idem_store_t *open_store(idem_shm_segment_t *segment, apr_size_t size,
+                         const char *path, apr_pool_t *pool)
 {
     idem_shm_open_t how = { path, size, 0, NOW, 0 };
-    idem_shm_segment_t segment;
     apr_global_mutex_t **locks;
     idem_store_t *store;
     const char *detail;
     apr_uint32_t i;
 
-    if (idem_shm_open(&segment, &detail, &how, pool) != APR_SUCCESS) {
+    if (idem_shm_open(segment, &detail, &how, pool) != APR_SUCCESS) {
         die(detail ? detail : "cannot open the store");
     }
-    touch(&segment);
-    locks = apr_palloc(pool, segment.nshards * sizeof(*locks));
-    for (i = 0; i < segment.nshards; i++) {
+    touch(segment);
+    locks = apr_palloc(pool, segment->nshards * sizeof(*locks));
+    for (i = 0; i < segment->nshards; i++) {
         if (apr_global_mutex_create(&locks[i], NULL, APR_LOCK_DEFAULT, pool)
             != APR_SUCCESS) {
             die("no lock");
         }
     }
-    if (idem_store_shm_attach(&store, &segment, locks, pool) != APR_SUCCESS
+    if (idem_store_shm_attach(&store, segment, locks, pool) != APR_SUCCESS
         || idem_store_shm_child_init(store) != APR_SUCCESS) {
         die("cannot attach");
     }
     return store;
 }
 
-static idem_claim_t claim(idem_store_t *store, idem_token_t *token,
-                          apr_uint64_t n, apr_pool_t *pool)
+idem_claim_t claim_at(idem_store_t *store, idem_token_t *token, apr_uint64_t n,
+                      apr_time_t now, apr_pool_t *pool)
 {
     idem_digest_t id = id_of(n);
-    idem_ask_t ask = { &id, &id, 7, 0, 0, NOW, TTL };
+    idem_ask_t ask = { &id, &id, 7, 0, 0, now, TTL };
     idem_blob_t record;
     idem_claim_t what;
+    apr_status_t rv =
+        idem_store_claim(store, &what, token, &record, &ask, pool);
 
-    if (idem_store_claim(store, &what, token, &record, &ask, pool)
-        != APR_SUCCESS) {
-        die("claim failed: the store is too small");
+    if (rv == APR_ENOSPC) {
+        return IDEM_CLAIM_REUSED;
+    }
+    if (rv != APR_SUCCESS) {
+        die("a claim failed");
     }
     return what;
 }
 
-static void put(idem_store_t *store, apr_uint64_t n, apr_pool_t *pool)
+int put_at(idem_store_t *store, apr_uint64_t n, const idem_term_t *term,
+           apr_pool_t *pool)
 {
     static char data[BYTES];
     struct iovec vec = { data, BYTES };
     idem_token_t token;
+    apr_status_t rv;
 
-    if (claim(store, &token, n, pool) != IDEM_CLAIM_NEW
-        || idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1,
-                             &(idem_term_t){ NOW, TTL, 0 })
-               != APR_SUCCESS) {
-        die("put failed");
+    if (claim_at(store, &token, n, term->now, pool) != IDEM_CLAIM_NEW) {
+        return 0;
     }
+    rv = idem_store_commit(store, &token, IDEM_END_DONE, &vec, 1, term);
+    if (rv == APR_ENOSPC) {
+        (void)idem_store_release(store, &token);
+        return 0;
+    }
+    if (rv != APR_SUCCESS) {
+        die("a commit failed");
+    }
+    return 1;
 }
 
-/* Claim and commit; what is put is taken away again, outside the time. */
-static double time_puts(idem_store_t *store, apr_uint64_t from,
-                        apr_pool_t *pool)
+double unit_cost(const idem_shm_segment_t *segment, idem_store_t *store)
 {
-    double spent = 0;
-    apr_uint64_t n;
-    apr_uint64_t i;
+    idem_usage_t usage;
 
-    for (n = 0; n < ROUNDS; n += FEW) {
-        double begun = ns_now();
-
-        for (i = 0; i < FEW; i++) {
-            put(store, from + n + i, pool);
-        }
-        spent += ns_now() - begun;
-        for (i = 0; i < FEW; i++) {
-            idem_digest_t id = id_of(from + n + i);
-
-            (void)idem_store_forget(store, &id);
-        }
-    }
-    return spent / ROUNDS;
+    idem_store_usage(store, &usage);
+    return (double)segment->size / ((double)usage.size / 64);
 }
 
-static double time_lookups(idem_store_t *store, apr_uint64_t count,
-                           apr_uint64_t seed, apr_pool_t *parent)
+void row(const char *what, const char *target, const char *form, ...)
 {
-    apr_pool_t *pool;
-    idem_token_t token;
-    double begun;
-    apr_uint64_t i;
+    va_list args;
 
-    apr_pool_create(&pool, parent);
-    begun = ns_now();
-    for (i = 0; i < LOOKUPS; i++) {
-        if (claim(store, &token, mix(seed + i) % count, pool)
-            != IDEM_CLAIM_DONE) {
-            die("a record is missing");
-        }
-        if (i % 64 == 0) {
-            apr_pool_clear(pool);
-        }
-    }
-    begun = ns_now() - begun;
-    apr_pool_destroy(pool);
-    return begun / LOOKUPS;
+    printf("| %s | %s | ", what, target);
+    va_start(args, form);
+    vprintf(form, args);
+    va_end(args);
+    printf(" |\n");
+    fflush(stdout);
 }
 
-/* @return nanoseconds per look-up, both processes taken together */
-static double time_two(idem_store_t *store, apr_uint64_t count,
-                       apr_pool_t *pool)
+static void say_machine(void)
 {
-    start_t *start = mmap(NULL, sizeof(*start), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int i;
+    double load[3];
+    char text[80] = "unknown";
+    FILE *file =
+        fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "r");
 
-    for (i = 0; i < 2; i++) {
-        if (fork() == 0) {
-            if (idem_store_shm_child_init(store) != APR_SUCCESS) {
-                _exit(1);
-            }
-            __atomic_add_fetch(&start->ready, 1, __ATOMIC_ACQ_REL);
-            while (!__atomic_load_n(&start->go, __ATOMIC_ACQUIRE)) {
-            }
-            start->ns[i] =
-                time_lookups(store, count, (apr_uint64_t)(i + 1) << 40, pool);
-            _exit(0);
+    if (file) {
+        if (fgets(text, sizeof(text), file)) {
+            text[strcspn(text, "\n")] = '\0';
         }
+        fclose(file);
     }
-    while (__atomic_load_n(&start->ready, __ATOMIC_ACQUIRE) < 2) {
-        usleep(1000);
+    if (getloadavg(load, 3) == 3) {
+        printf("load average %.1f %.1f %.1f on %ld processors; huge pages "
+               "for shared memory: %s\n",
+               load[0], load[1], load[2], sysconf(_SC_NPROCESSORS_ONLN), text);
     }
-    __atomic_store_n(&start->go, 1, __ATOMIC_RELEASE);
-    while (wait(NULL) > 0) {
-    }
-    return 1 / (1 / start->ns[0] + 1 / start->ns[1]);
 }
 
 int main(int argc, char **argv)
 {
     apr_uint64_t many = argc > 1 ? strtoull(argv[1], NULL, 10) : 5000000;
-    const char *path = argc > 2 ? argv[2] : NULL;
-    double put_ns[2];
-    double one_ns[2];
-    double two_ns[2];
-    double load[1];
-    idem_usage_t usage;
-    idem_store_t *store;
+    const char *folder = argc > 2 ? argv[2] : "/dev/shm";
     apr_pool_t *pool;
-    apr_uint64_t n = 0;
-    int i;
 
     apr_initialize();
     apr_pool_create(&pool, NULL);
-    if (getloadavg(load, 1) == 1) {
-        printf("load average before: %.1f on %ld processors\n", load[0],
-               sysconf(_SC_NPROCESSORS_ONLN));
-    }
-    store = open_store((apr_size_t)many * 720 + (64u << 20), path, pool);
-    for (i = 0; i < 2; i++) {
-        apr_uint64_t count = i == 0 ? FEW : many;
-
-        while (n < count) {
-            put(store, n++, pool);
-        }
-        put_ns[i] = time_puts(store, many + 1, pool);
-        one_ns[i] = time_lookups(store, count, 0, pool);
-        two_ns[i] = time_two(store, count, pool);
-        printf("%8llu records: claim + commit %6.0f ns, look-up %6.0f ns, "
-               "by two processes %6.0f ns (%.2f times)\n",
-               (unsigned long long)count, put_ns[i], one_ns[i], two_ns[i],
-               one_ns[i] / two_ns[i]);
-    }
-    idem_store_usage(store, &usage);
-    printf("many / few: claim + commit %.2f, look-up %.2f\n",
-           put_ns[1] / put_ns[0], one_ns[1] / one_ns[0]);
-    printf("bytes per record of %d: %.0f, map and index included\n", BYTES,
-           (double)usage.used / (double)usage.done * (64 + 1.5) / 64);
+    say_machine();
+    printf("records of %d bytes; by the clock / by time on a processor\n\n",
+           BYTES);
+    printf("| what | target | measured |\n|---|---|---|\n");
+    bench_rates(many, pool);
+    bench_tombstones(pool);
+    bench_pause(pool);
+    bench_start(folder, pool);
+    say_machine();
     return 0;
 }
