@@ -34,10 +34,11 @@ struct idem_wanted_t {
 idem_wanted_t *idem_wanted_create(const char *const *names, int n,
                                   apr_pool_t *pool)
 {
-    idem_wanted_t *wanted = apr_pcalloc(pool, sizeof(*wanted));
+    idem_wanted_t *wanted = apr_palloc(pool, sizeof(*wanted));
     int i;
 
     wanted->pool = pool;
+    wanted->len = 0;
     wanted->n = n;
     wanted->fields = apr_pcalloc(pool, sizeof(field_t) * (apr_size_t)n);
     for (i = 0; i < n; i++) {
