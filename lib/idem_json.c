@@ -211,9 +211,9 @@ static token_t scan_next(scan_t *scan)
     if (*scan->at == '-' || is_digit(scan, scan->at)) {
         return scan_number(scan);
     }
-    /* json-c ends at a NUL, takes names in single quotes, and begins NaN and
-     * Infinity, which no JSON has, with those letters. */
-    if (!*scan->at || strchr("'NI", *scan->at)) {
+    /* Versions of json-c differ in what else they take: a NUL as the end,
+     * names in single quotes, comments, NaN, other white space. */
+    if (!*scan->at || !strchr(" \t\r\n{}[]:,aeflnrstu", *scan->at)) {
         return TOKEN_BAD;
     }
     scan->at++;

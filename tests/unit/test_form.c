@@ -174,6 +174,21 @@ static void a_cut_anywhere_changes_nothing(void **state)
     }
 }
 
+/* SHA-256 over: u64 6 "method", u64 1 "+", u64 4 "POST", u64 4 "form", and
+ * for each field "=" or "n", u64 and name, u64 and value; computed apart from
+ * this code. */
+static void the_digest_does_not_change_between_versions(void **state)
+{
+    static const unsigned char wanted[IDEM_DIGEST_LEN] = {
+        0x01, 0xe3, 0x17, 0xb6, 0x81, 0x32, 0x9e, 0xb0, 0x56, 0xfc, 0x8d,
+        0xfc, 0x70, 0xa6, 0xf2, 0x8a, 0x3d, 0x37, 0xf0, 0xd4, 0x86, 0xc8,
+        0x02, 0xd1, 0x78, 0x31, 0x37, 0x10, 0xc3, 0xa1, 0x76, 0x67,
+    };
+    idem_digest_t digest = form("c=1+2&b&%61=2", *state);
+
+    assert_memory_equal(digest.bytes, wanted, sizeof(wanted));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +199,7 @@ int main(void)
         pool_test(only_the_kinds_that_are_asked_for_are_compared_so),
         pool_test(kinds_do_not_run_over),
         pool_test(a_cut_anywhere_changes_nothing),
+        pool_test(the_digest_does_not_change_between_versions),
     };
 
     apr_initialize();

@@ -199,6 +199,13 @@ static const char *const not_plain[] = {
     "\v[1]",
     "[1]\f",
     "\xef\xbb\xbf[1]",
+    "[\x0b"
+    "1]",
+    "[1]\x0c",
+    "[1;2]",
+    "(1)",
+    "[\xc2\xa0"
+    "1]",
     "[nul]",
     "[truefalse]",
     "[1}",
@@ -255,6 +262,22 @@ static void depth_and_size_are_bounded(void **state)
         apr_pstrcat(p, "[", nested("0,", "1]", "", 100001, p), NULL), p));
 }
 
+/* SHA-256 over: u64 6 "method", u64 1 "+", u64 4 "POST", u64 4 "json", and
+ * for each token a letter, a u64 and so many bytes; computed apart from this
+ * code. */
+static void the_digest_does_not_change_between_versions(void **state)
+{
+    static const unsigned char wanted[IDEM_DIGEST_LEN] = {
+        0x16, 0x05, 0x9c, 0x6a, 0xa5, 0x71, 0x32, 0x6f, 0xa8, 0xfd, 0x50,
+        0x14, 0x1f, 0xa6, 0xc7, 0x38, 0x14, 0xb2, 0x95, 0x34, 0x35, 0x6d,
+        0x6f, 0x18, 0x14, 0x96, 0x07, 0x24, 0xce, 0xeb, 0x71, 0x02,
+    };
+    idem_digest_t digest =
+        json(" {\"b\":[1.50,null,true,false],\"\\u0061\":\"x\"}", *state);
+
+    assert_memory_equal(digest.bytes, wanted, sizeof(wanted));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +286,7 @@ int main(void)
         pool_test(what_has_no_one_meaning_counts_byte_for_byte),
         pool_test(a_nul_ends_no_json),
         pool_test(depth_and_size_are_bounded),
+        pool_test(the_digest_does_not_change_between_versions),
     };
 
     apr_initialize();
