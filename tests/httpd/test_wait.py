@@ -127,6 +127,23 @@ def test_no_more_than_may_wait(site):
             conn.close()
 
 
+def test_a_quarter_may_wait(site):
+    """contract 5: 25 % of the workers, which are 64 here, if nothing is set"""
+    api = site(location="IdempotencyWait 20")
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"q"'))
+        api.wait_n()
+        conns = waiting(api, 16, key='"q"')
+        is_problem(api.post("/gate", '"q"'), 409, "in-progress")
+        assert "IDEM0026: 16 requests" in api.server.new_log()
+        api.open_gate()
+        assert [conn.answer().marked for conn in conns] == [True] * 16
+        first.answer()
+        for conn in conns:
+            conn.close()
+    assert api.n == 1
+
+
 def test_none_may_wait(site):
     """IdempotencyMaxWaiters 0"""
     api = site(conf="IdempotencyMaxWaiters 0", **WAIT)
