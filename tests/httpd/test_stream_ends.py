@@ -1,0 +1,262 @@
+# test_stream_ends.py: how streamed answers end, and what follows them on
+# their connection (C-04).
+# SPDX-License-Identifier: Apache-2.0
+import gzip
+import socket
+
+import client
+import pytest
+from client import is_problem
+from test_life import settled
+from test_stream import DRIP, STREAM, head_and_piece
+
+BROKEN = ("AH01102", "AH10494", "proxy:error", "proxy_http:error")
+NEXT = b"status 200\n"
+
+
+def test_next_request_behind_a_stream(site):
+    """pipelined: its answer comes after the whole stream"""
+    api = site(**STREAM)
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/flow/90000", '"a"')
+                  + api.raw("POST", "/st/200", '"b"')
+                  + api.raw("POST", "/flow/90000", '"a"'))
+        answer, piece = head_and_piece(conn)
+        api.open_gate()
+        conn.read_chunks(answer)
+        assert piece + answer.body == b"first\n" + b"r" * 90000
+        assert conn.answer().body == NEXT
+        again = conn.answer()
+        assert again.marked and again.body == b"first\n" + b"r" * 90000
+    assert api.n == 2
+
+
+def test_nothing_behind_a_broken_stream(site):
+    """the connection ends there: no later answer can be taken for its rest"""
+    api = site(**STREAM)
+    api.expect_log(*BROKEN)
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/flow/cut", '"a"')
+                  + api.raw("POST", "/st/200", '"b"'))
+        head_and_piece(conn)
+        api.open_gate()
+        rest = b""
+        while conn.more():
+            pass
+        rest = conn.buffer
+        assert rest == b""
+    assert api.n == 1
+
+
+def test_back_end_stalls(site):
+    """a time-out while streaming: torn, unknown"""
+    api = site(timeout=1, **STREAM)
+    api.expect_log(*BROKEN)
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/flow/9", '"s"'))
+        with pytest.raises(client.Torn):
+            conn.answer()
+    is_problem(api.post("/flow/9", '"s"'), 502, "outcome-unknown")
+    api.open_gate()
+    assert api.n == 1
+
+
+def test_script_stalls(site):
+    """case 3 while streaming, by mod_cgi and mod_cgid"""
+    path = "/cgi/c?stall=3"
+    api = site(timeout=1, **STREAM)
+    api.expect_log("AH01220", "AH01215", "AH02550", "AH01229", "AH01217",
+                   "AH02651", "cgid?:(error|warn)")
+    with api.conn() as conn:
+        conn.send(api.raw("POST", path, '"s"'))
+        try:
+            answer = conn.answer()
+            assert answer.status in (502, 504)
+        except client.Torn:
+            pass
+    is_problem(settled(api, path, '"s"'), 502, "outcome-unknown")
+    assert api.runs == 1
+
+
+@pytest.mark.parametrize("length,body", [("9", b"12345"), ("3", b"12345")])
+def test_wrong_length(site, length, body):
+    """a promised length that is not kept: not whole, as without streaming"""
+    api = site(conf="SetEnv ap_trust_cgilike_cl 1", **STREAM)
+    api.expect_log(*BROKEN)
+    path = "/cgi/c?h=Content-Length:+%s&bytes=5" % length
+    with api.conn() as conn:
+        conn.send(api.raw("POST", path, '"l"')
+                  + api.raw("POST", "/st/200", None))
+        try:
+            answer = conn.answer()
+            # Three bytes of five are a whole answer, as far as HTTP goes.
+            assert answer.status == (201 if length == "3" else 502)
+        except client.Torn:
+            pass
+        while conn.more():
+            pass
+        assert NEXT not in conn.buffer
+    is_problem(api.post(path, '"l"'), 502, "outcome-unknown")
+    assert api.runs == 1
+
+
+def test_right_length(site):
+    """Content-Length stands, and the connection goes on"""
+    api = site(conf="SetEnv ap_trust_cgilike_cl 1", **STREAM)
+    path = "/cgi/c?h=Content-Length:+10240&chunk=1"
+    with api.conn() as conn:
+        conn.send(api.raw("POST", path, '"l"'))
+        first = conn.answer()
+        assert first.get("Content-Length") == "10240" and first.body == DRIP
+        conn.send(api.raw("POST", path, '"l"'))
+        again = conn.answer()
+        assert again.marked and again.body == DRIP
+    assert api.runs == 1
+
+
+@pytest.mark.parametrize("path", ["/flow/5000", "/cgi/c?chunk=1",
+                                  "/cgi/c?h=Content-Length:+10240&chunk=1",
+                                  "/php/c.php?chunk=1"])
+def test_deflated_stream(site, path):
+    """R-13: piece by piece for the first, plain in the record"""
+    api = site(location="IdempotencyDelivery stream\n"
+                        "SetOutputFilter DEFLATE")
+    plain = b"first\n" + b"r" * 5000 if "flow" in path else DRIP
+    gz = [("Accept-Encoding", "gzip")]
+    with api.conn() as conn:
+        conn.send(api.raw("POST", path, '"z"', fields=gz))
+        answer, piece = head_and_piece(conn)
+        assert answer.get("Content-Length") is None
+        api.open_gate()
+        conn.read_chunks(answer)
+        assert gzip.decompress(piece + answer.body) == plain
+        conn.send(api.raw("POST", path, '"z"', fields=gz))
+        again = conn.answer()
+        assert again.marked and gzip.decompress(again.body) == plain
+        conn.send(api.raw("POST", path, '"z"'))
+        assert conn.answer().body == plain
+    assert api.n + api.runs == 1
+
+
+def test_deflated_stream_breaks_off(site):
+    """a broken answer must not get the end of a whole one from a filter"""
+    api = site(location="IdempotencyDelivery stream\n"
+                        "SetOutputFilter DEFLATE")
+    api.expect_log(*BROKEN)
+    api.open_gate()
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/flow/cut", '"z"',
+                          fields=[("Accept-Encoding", "gzip")]))
+        with pytest.raises(client.Torn):
+            conn.answer()
+    is_problem(api.post("/flow/cut", '"z"'), 502, "outcome-unknown")
+
+
+def test_interim_answers(site):
+    """103 goes first and is not recorded"""
+    api = site(**STREAM)
+    api.backend.raw[api.tag] = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nX-A: 1\r\n\r\nthe body")
+    first = api.post("/raw", '"i"')
+    assert first.body == b"the body"
+    again = api.post("/raw", '"i"')
+    assert again.marked and again.body == b"the body"
+    assert again.interim == [] and again.get("X-A") == "1"
+    assert api.n == 1
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_error_override(site, status):
+    """ProxyErrorOverride and ErrorDocument: httpd's page is not streamed"""
+    api = site(conf='ProxyErrorOverride On\n'
+                    'ErrorDocument %d "a page of %d"' % (status, status),
+               **STREAM)
+    path = "/st/%d" % status
+    first = api.post(path, '"e"')
+    again = api.post(path, '"e"')
+    assert first.status == again.status == status
+    assert first.body == again.body
+    assert first.body == b"a page of %d" % status
+    assert again.marked == (status != 503)
+    assert api.n == (2 if status == 503 else 1)
+
+
+def test_redirect_of_a_script(site):
+    """Location: /local of a CGI, streamed from its target"""
+    api = site(**STREAM)
+    path = "/cgi/c?raw=Location:%20/php/c.php%3Ft%3D" + api.tag \
+        + "%26chunk%3D1%0A%0A"
+    first = api.post(path, '"r"')
+    again = api.post(path, '"r"')
+    assert first.body == again.body == DRIP
+    assert again.marked and api.runs == 2  # the script, and its target
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_other_methods(site, method):
+    """streamed as POST is"""
+    api = site(location="IdempotencyDelivery stream\n"
+                        "IdempotencyMethods POST PUT PATCH DELETE")
+    api.open_gate()
+    first = api.send(method, "/flow/500", '"m"')
+    again = api.send(method, "/flow/500", '"m"')
+    assert first.body == again.body and again.marked and api.n == 1
+
+
+def test_head_of_a_streamed_place(site):
+    """not covered, not harmed"""
+    api = site(**STREAM)
+    with api.conn() as conn:
+        conn.send(api.raw("HEAD", "/orders", '"h"', None)
+                  + api.raw("POST", "/st/200", '"b"'))
+        assert conn.answer("HEAD").status == 200
+        assert conn.answer().body == NEXT
+
+
+def test_client_that_reads_nothing(site):
+    """its connection fills up: the back end is not held for ever, and what
+    it says is recorded"""
+    api = site(timeout=2, conf="SendBufferSize 8192",
+               location="IdempotencyDelivery stream\n"
+                        "IdempotencyMaxResponse 1900k")
+    conn = api.conn()
+    conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    conn.send(api.raw("POST", "/flow/1900000", '"slow"'))
+    head_and_piece(conn)
+    api.open_gate()
+    again = settled(api, "/flow/1900000", '"slow"', 12)
+    assert again.marked and len(again.body) == 1900006
+    conn.close()
+    assert api.n == 1
+
+
+def test_many_small_pieces(site):
+    """a thousand pieces are a record like any other"""
+    api = site(**STREAM)
+    body = b"".join(b"1\r\n%d\r\n" % (i % 10) for i in range(5000))
+    api.backend.raw[api.tag] = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + body + b"0\r\n\r\n")
+    first = api.post("/raw", '"p"')
+    again = api.post("/raw", '"p"')
+    assert first.body == again.body == b"0123456789" * 500
+    assert again.marked and api.n == 1
+
+
+def test_head_alone_then_error(site):
+    """what was begun with a good status ends torn, not as an error page in
+    its body"""
+    api = site(**STREAM)
+    api.expect_log("AH01071", "AH01102", *BROKEN)
+    api.backend.raw[api.tag] = (b"HTTP/1.1 200 OK\r\n"
+                                b"Transfer-Encoding: chunked\r\n\r\n")
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/raw", '"h"'))
+        try:
+            answer = conn.answer()
+            assert answer.status == 502
+        except (client.Torn, client.NoAnswer):
+            pass
+    is_problem(api.post("/raw", '"h"'), 502, "outcome-unknown")
+    assert api.n == 1
