@@ -4,6 +4,8 @@
  * A waiter keeps a worker busy, so their number is bounded over all
  * processes: each takes a slot of a table in shared memory, marked with its
  * pid. Slots of a killed child are freed by the parent when it reaps it.
+ * Where there are several virtual hosts one of them gets half of the slots at
+ * most: a tenant whose requests all wait must not take the turn of others.
  */
 #include "idem_httpd.h"
 
@@ -16,17 +18,19 @@
 
 #include "ap_mpm.h"
 
-#define TABLE_KEY "mod_idempotency waiters 1" /* 1: layout of table_t */
+#define TABLE_KEY "mod_idempotency waiters 2" /* 2: layout of table_t */
 #define WORKERS_PERCENT 25 /* of the workers may wait, if nothing is set */
 #define NAP_MIN apr_time_from_msec(2)
 #define NAP_MAX apr_time_from_msec(50)
 
 typedef struct {
-    volatile apr_uint32_t pid[IDEM_WAIT_SLOTS]; /* 0: free */
+    volatile apr_uint32_t pid[IDEM_WAIT_SLOTS];  /* 0: free */
+    volatile apr_uint32_t host[IDEM_WAIT_SLOTS]; /* of slots that are taken */
 } table_t;
 
 static table_t *table;
 static int waiters_max;
+static int host_max; /* of one virtual host */
 
 static int workers(void)
 {
@@ -50,6 +54,7 @@ int idem_wait_open(server_rec *s)
     if (waiters_max > IDEM_WAIT_SLOTS) {
         waiters_max = IDEM_WAIT_SLOTS;
     }
+    host_max = s->next ? (waiters_max + 1) / 2 : waiters_max;
     if (!kept) {
         /* Older generations wait in it too: it stays for good. */
         if (apr_shm_create(&shm, sizeof(*table), NULL, s->process->pool)
@@ -64,14 +69,29 @@ int idem_wait_open(server_rec *s)
     return 1;
 }
 
-static int take_slot(void)
+/* Two that count at once may both get the last one: no harm is done. */
+static int host_has_room(apr_uint32_t host)
+{
+    int i, n = 0;
+
+    for (i = 0; i < waiters_max; i++) {
+        n += table->pid[i] != 0 && table->host[i] == host;
+    }
+    return n < host_max;
+}
+
+static int take_slot(apr_uint32_t host)
 {
     apr_uint32_t pid = (apr_uint32_t)getpid();
     int i;
 
-    for (i = 0; table && i < waiters_max; i++) {
+    if (!table || !host_has_room(host)) {
+        return 0;
+    }
+    for (i = 0; i < waiters_max; i++) {
         if (table->pid[i] == 0
             && apr_atomic_cas32(&table->pid[i], pid, 0) == 0) {
+            table->host[i] = host;
             return i + 1;
         }
     }
@@ -134,13 +154,13 @@ static int start(idem_wait_t *wait, const idem_ctx_t *ctx, request_rec *r)
     if (ctx->conf->wait <= 0) {
         return 0;
     }
-    wait->slot = take_slot();
+    wait->slot = take_slot(ctx->srv->host_sum);
     if (wait->slot == 0) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "IDEM0026: %d requests wait already "
-                      "(IdempotencyMaxWaiters): key %s is refused as in "
-                      "progress",
-                      waiters_max, idem_ctx_short_id(ctx));
+                      "IDEM0026: %d requests wait already, or %d of this "
+                      "virtual host (IdempotencyMaxWaiters): key %s is "
+                      "refused as in progress",
+                      waiters_max, host_max, idem_ctx_short_id(ctx));
         return 0;
     }
     wait->until = idem_store_now(idem_server_store) + ctx->conf->wait;

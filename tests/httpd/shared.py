@@ -28,6 +28,7 @@ SLOW = 10  # seconds: no answer of a neighbour may take longer
 
 CONF = """\
 IdempotencyAuditLog logs/audit.log
+IdempotencyWait 4
 RequestReadTimeout header=10 body=3,MinRate=2000
 <Directory {www}>
     AllowOverride FileInfo
@@ -275,7 +276,8 @@ class Neighbour(threading.Thread):
         while answer is None:
             answer = self.host.post(self.name, self.target, key, body,
                                     user="Bearer " + self.name)
-            if self.patient and answer.status == 503 and not answer.problem:
+            if self.patient and (answer.problem or answer.status) in (
+                    503, "in-progress"):
                 answer = None  # a retry is what the key is for
                 time.sleep(0.05)
         self.slowest = max(self.slowest, time.monotonic() - began)
@@ -295,10 +297,28 @@ class Neighbour(threading.Thread):
         if other.status != 422 or other.problem != "key-reused":
             self.wrong.append(other)
 
+    def double_click(self):
+        """Two at once end on the same page."""
+        key = uuid.uuid4().hex
+        found = []
+        pool = [threading.Thread(
+            target=lambda: found.append(self.post(key + "-0")))
+            for _ in range(2)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join(60)
+        self.keys += 1
+        if (len(found) != 2 or sorted(a.marked for a in found) != [False, True]
+                or [a.status for a in found] != [201, 201]
+                or found[0].body != found[1].body):
+            self.wrong.append(found)
+
     def run(self):
         while not self.stopping.is_set():
             try:
                 self.business()
+                self.double_click()
             except Exception as failure:  # shown by the test
                 self.wrong.append(failure)
                 return
@@ -307,7 +327,7 @@ class Neighbour(threading.Thread):
 
 class Undisturbed:
     """with Undisturbed(host): ... the other two notice nothing. Patient ones
-    come again after a 503 of httpd itself."""
+    come again after a 503 of httpd itself, or a 409 that says so."""
 
     def __init__(self, host, patient=False):
         self.host = host

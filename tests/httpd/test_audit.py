@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import datetime
 import re
+import time
 
 import audit
 import client
+import pytest
 from client import is_problem
+from test_http2 import Client
+from test_late import uuid7
 
 UNIQUE = ("unique_id",)
 TRACE = ('CustomLog logs/trace.log "%{UNIQUE_ID}e %{IDEMPOTENCY_RESULT}e '
@@ -224,3 +228,112 @@ def test_gone_clients_are_told_of(own):
     api.open_gate()
     told = audit.lines(api.server, 1)[0]
     assert told["result"] == "executed" and told["status"] == 201
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("source, request_", [
+    ("form:k", {"body": b"k=%22%7D%5C%7B%27+x&a=1", "ctype": FORM}),
+    ("query:k", {"query": "?k=%22%7D%5C%7B%27+x"}),
+    ("json:/k", {"body": b'{"k":"\\"}\\\\{\' x"}',
+                 "ctype": "application/json"}),
+    ("header:X-Key", {"fields": [("X-Key", '"\\"}\\\\{\' x"')]}),
+])
+def test_keys_of_other_sources(own, source, request_):
+    """contract 5: the same key text, whole and escaped; nothing of it in the
+    path, and nothing at all without keys=on"""
+    more = dict(request_)
+    query = more.pop("query", "")
+    for conf in (audit.LOG_KEYS, audit.LOG):
+        api = own(conf=conf, location="IdempotencyKeySource " + source)
+        api.server.start()
+        watch = audit.Watch(api)
+        assert watch.post("/orders" + query, **more).status == 201
+        assert watch.post("/orders" + query, **more).marked
+        text = '"}\\{\' x' if conf == audit.LOG_KEYS else None
+        for told in watch.found:
+            assert told.get("key_text") == text
+            assert told["path"] == "/api/%s/orders" % api.tag
+        assert (b"}" + b"\\\\" in b"".join(audit.raw_lines(api.server))
+                ) == bool(text)
+
+
+def test_bodies_without_a_key_leave_no_line(own):
+    """A plain pass, though its body was read"""
+    api = own(conf=audit.LOG, location="IdempotencyKeySource form:k")
+    api.server.start()
+    watch = audit.Watch(api)
+    assert api.post("/orders", body=b"a=1", ctype=FORM).status == 201
+    watch.post("/orders", body=b"k=x", ctype=FORM)
+
+
+def test_late_keys_are_told_of(own):
+    """key-expired: by the time in the key, and by a tombstone"""
+    api = own(conf=audit.LOG, location="IdempotencyMaxKeyAge 1h\n"
+                                       "IdempotencyTTL 1\n"
+                                       "IdempotencyTombstone 1h")
+    api.server.start()
+    watch = audit.Watch(api)
+    is_problem(watch.post("/orders", uuid7(4000)), 412, "key-expired")
+    watch.post("/orders", '"t"')
+    time.sleep(1.3)
+    is_problem(watch.post("/orders", '"t"'), 412, "key-expired")
+    assert [told["result"] for told in watch.found] == [
+        "key-expired", "executed", "key-expired"]
+    assert watch.found[1]["id"] == watch.found[2]["id"]
+
+
+def test_waiters_are_told_of(own):
+    """One line each; the duration has the time that it waited"""
+    api = own(conf=audit.LOG, location="IdempotencyWait 5", extra=UNIQUE)
+    api.server.start()
+    with api.conn() as one, api.conn() as two:
+        one.send(api.raw("POST", "/gate", '"w"'))
+        api.wait_n()
+        two.send(api.raw("POST", "/gate", '"w"'))
+        time.sleep(0.6)
+        api.open_gate()
+        assert not one.answer().marked and two.answer().marked
+    found = {told["result"]: told for told in audit.lines(api.server, 2)}
+    first, again = found["executed"], found["replayed"]
+    assert again["original_id"] == first["unique_id"]
+    assert again["duration"] >= 500000 and first["duration"] >= 500000
+
+
+def test_streams_are_told_of(own):
+    """Whole, torn, and left by the client"""
+    api = own(conf=audit.LOG, location="IdempotencyDelivery stream")
+    api.server.start()
+    api.expect_log("AH01102", "AH01110", "AH00898", "AH01097", "AH00574",
+                   "AH01086")
+    watch = audit.Watch(api)
+    assert len(watch.post("/drip", '"s"').body) == 10240
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/drip", '"gone"'))
+        conn.answer_head()
+        conn.reset()
+    told = audit.lines(api.server, 2)[1]
+    assert told["result"] == "executed" and told["status"] == 200
+
+
+def test_the_applications_word_is_told_of(own):
+    """O-12: Idempotency-Record: no"""
+    api = own(conf=audit.LOG)
+    api.server.start()
+    assert audit.Watch(api).post("/word/no", '"n"').line["result"] \
+        == "released"
+
+
+@pytest.mark.mpms("worker", "event")
+def test_requests_over_h2(own):
+    """One line per stream, once it has ended"""
+    api = own(conf=audit.LOG + "Protocols h2c http/1.1", extra=("http2",))
+    api.server.start()
+    with Client(api.port) as h2c:
+        for _ in range(3):
+            assert h2c.post(api, "/orders", '"h2"').status == 201
+        found = audit.lines(api.server, 3)
+    assert sorted(told["result"] for told in found) == [
+        "executed", "replayed", "replayed"]
+    assert {told["status"] for told in found} == {201}

@@ -255,6 +255,25 @@ def test_slow_bodies(host):
     assert host.runs("evil", "slow") == 0
 
 
+def test_exhausted_waiters(host):
+    """E-08, rule 55: his duplicates take no worker and no turn of theirs"""
+    with Undisturbed(host):
+        for round_ in range(2):
+            key = "wait-%d" % round_
+            answers = at_once(30, lambda i: host.post(
+                "evil", "/c.php?t=wait%d&sleep=2" % round_, key))
+            told = [a.problem or a.marked for a in answers]
+            # One ran; some waited for it; to the others it was said at once.
+            assert told.count(False) == 1
+            assert set(told) <= {False, True, "in-progress"}
+            assert "in-progress" in told and True in told
+            for answer in answers:
+                if answer.problem:
+                    is_problem(answer, 409, "in-progress")
+                    assert int(answer.get("Retry-After")) >= 1
+            assert host.runs("evil", "wait%d" % round_) == 1
+
+
 @pytest.mark.parametrize("handler", ["idempotency-status", "server-status",
                                      "idempotency", "server-info"])
 def test_asking_for_handlers(host, handler):
