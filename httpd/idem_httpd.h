@@ -206,6 +206,8 @@ typedef struct {
     apr_table_t *base_out;    /* both tables as they were at the claim */
     apr_table_t *base_err;
 
+    int cgid_unreached; /* mod_cgid said that its daemon did not get this */
+
     /* audit log */
     idem_digest_t principal;
     int has_principal;
@@ -311,6 +313,13 @@ int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
  * make the CGI variables once they are connected.
  */
 int idem_proxy_reached(const request_rec *r);
+
+/**
+ * May a script have been started, though mod_cgid answers 503? The handler of
+ * the request is looked at, and what was logged.
+ */
+int idem_cgid_reached(const idem_ctx_t *ctx, const request_rec *r);
+void idem_cgid_register(void);
 
 /** Hook into mod_proxy, if it is loaded; in pre_config. */
 void idem_proxy_register(void);

@@ -275,7 +275,8 @@ idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r)
     origin.status = from->status;
     origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
     origin.proxied = is_proxied(from);
-    origin.backend_reached = origin.proxied && idem_proxy_reached(from);
+    origin.backend_reached = origin.proxied ? idem_proxy_reached(from)
+                                            : idem_cgid_reached(ctx, from);
     origin.release_asked = ctx->release_asked;
     return idem_flow_keep(&origin, ctx->conf->release);
 }
