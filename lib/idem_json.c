@@ -7,6 +7,10 @@
  * json-c never sees a number: it saturates long integers, or refuses them,
  * and would have to convert what is then compared as text. Each stands in
  * the copy as one "0", and each number of the tree points to the original.
+ *
+ * jansson, which mod_md brings into the same process, has functions of the
+ * same names json_object_get and json_object_iter_next. Neither is used here,
+ * as only builds with versioned symbols keep them apart.
  */
 #include "idem_json.h"
 
@@ -252,6 +256,7 @@ static int scan_all(const char *text, apr_size_t len, char *copy,
  * @return how many members there are; their numbers point to the text */
 static apr_size_t label(struct json_object *value, scan_t *scan)
 {
+    struct json_object_iter member;
     apr_size_t n = 0, i;
 
     switch (json_object_get_type(value)) {
@@ -266,16 +271,12 @@ static apr_size_t label(struct json_object *value, scan_t *scan)
             n += label(json_object_array_get_idx(value, i), scan);
         }
         break;
-    case json_type_object: {
-        struct json_object_iterator at = json_object_iter_begin(value);
-        struct json_object_iterator end = json_object_iter_end(value);
-
-        for (; !json_object_iter_equal(&at, &end);
-             json_object_iter_next(&at)) {
-            n += 1 + label(json_object_iter_peek_value(&at), scan);
+    case json_type_object:
+        json_object_object_foreachC(value, member)
+        {
+            n += 1 + label(member.val, scan);
         }
         break;
-    }
     case json_type_null:
     case json_type_boolean:
     case json_type_string:
@@ -382,13 +383,13 @@ static void put_value(out_t *out, struct json_object *value);
 static void put_object(out_t *out, struct json_object *object)
 {
     apr_size_t n = (apr_size_t)json_object_object_length(object), i = 0;
-    struct json_object_iterator at = json_object_iter_begin(object);
-    struct json_object_iterator end = json_object_iter_end(object);
+    struct json_object_iter member;
     member_t *members = apr_palloc(out->json->pool, n * sizeof(*members));
 
-    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
-        members[i].name = json_object_iter_peek_name(&at);
-        members[i++].value = json_object_iter_peek_value(&at);
+    json_object_object_foreachC(object, member)
+    {
+        members[i].name = member.key;
+        members[i++].value = member.val;
     }
     qsort(members, n, sizeof(*members), compare_members);
     put(out, '{', "", 0);

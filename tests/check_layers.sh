@@ -30,4 +30,10 @@ if [ -f "${IDEM_MODULE-}" ] && command -v nm >/dev/null; then
         echo "$shown"
         exit 1
     fi
+    # jansson, which mod_md loads, has functions of these names too.
+    if nm -D --undefined-only "$IDEM_MODULE" |
+        grep -E ' json_object_(get|iter_next)(@|$)'; then
+        echo "of json-c or of jansson?"
+        exit 1
+    fi
 fi
