@@ -1,6 +1,6 @@
 #!/bin/sh
-# check_docs.sh: directives, log numbers and problem types: code, manual and
-# sample configuration agree.
+# check_docs.sh: directives with their contexts and defaults, log numbers,
+# problem types with their statuses: code, manual and sample agree.
 # SPDX-License-Identifier: Apache-2.0
 cd "${srcdir:-.}" || exit 99
 work=$(mktemp -d) || exit 99
@@ -41,7 +41,83 @@ sed -n 's/^    { "\([a-z-]*\)", [0-9]*,.*/\1/p' lib/idem_problem.c |
 sed -n 's/^## \([a-z-]*\)$/\1/p' docs/problems.md | sort >"$work/sections"
 same "problem types" "$work/types" "$work/sections" code docs/problems.md
 
-for list in code numbers types; do
+sed -n 's/^    { "\([a-z-]*\)", \([0-9]*\),.*/\1 \2/p' lib/idem_problem.c |
+    sort >"$work/statuses"
+awk '/^## /{ name = $2; next }
+    name && /^[0-9][0-9][0-9][. ]/{ print name, substr($0, 1, 3); name = "" }' \
+    docs/problems.md | sort >"$work/problems"
+same "statuses of problems" "$work/statuses" "$work/problems" code \
+    docs/problems.md
+sed -n 's/^|.* | \([0-9]*\) | `\([a-z-]*\)` |$/\2 \1/p' \
+    docs/mod_idempotency.md | sort >"$work/answers"
+same "statuses of problems" "$work/statuses" "$work/answers" code manual
+n=$(grep -c . "$work/types")
+for who in Client Administrator; do
+    [ "$(grep -c "^\*$who:\*" docs/problems.md)" = "$n" ] ||
+        wrong "docs/problems.md: not one *$who:* for each problem"
+done
+
+# Contexts and defaults: what the table of directives says, against the manual.
+base=$(sed -n 's/^#define IDEM_DEFAULT_BASE "\(.*\)"/\1/p' httpd/*.h lib/*.h)
+awk -v base="$base" '
+    /AP_INIT_/ { text = ""; on = 1 }
+    on { text = text $0 }
+    on && /("|IDEM_DEFAULT_BASE)\),$/ {
+        on = 0
+        gsub(/" +"/, "", text)
+        sub(/" IDEM_DEFAULT_BASE/, base "\"", text)
+        name = text; sub(/^[^"]*"/, "", name); sub(/".*/, "", name)
+        where = text ~ /EVERYWHERE/ ? "everywhere" : \
+            text ~ /NOT_HTACCESS/ ? "sections" : "server"
+        preset = "-"
+        if (text ~ /default /) {
+            preset = text
+            sub(/.*default /, "", preset)
+            sub(/(:.*no limit)?"\),$/, "", preset)
+        }
+        print name "\t" where "\t" preset
+    }' httpd/idem_directives.c | sort >"$work/table"
+awk '
+    function flush() { if (name) print name "\t" where "\t" preset }
+    /^## / { flush(); name = ""; where = preset = "-" }
+    /^## Idempotency/ { name = $2 }
+    name && /^\| Context \| / {
+        where = /\.htaccess/ ? "everywhere" : /directory/ ? "sections" : "server"
+    }
+    name && /^\| Default \| / {
+        preset = $0
+        sub(/^\| Default \| /, "", preset)
+        sub(/ \|$/, "", preset)
+        gsub(/`/, "", preset)
+        sub("^" name " ", "", preset)
+    }
+    END { flush() }' docs/mod_idempotency.md | sort >"$work/pages"
+# No default in the table of the code: the manual says so in its own words.
+awk -F '\t' 'NR == FNR { if ($3 == "-") free[$1] = 1; next }
+    $1 in free { $3 = "-" } { print $1 "\t" $2 "\t" $3 }' \
+    "$work/table" "$work/pages" >"$work/pages.free"
+same "contexts and defaults" "$work/table" "$work/pages.free" code manual
+# The sample shows the default, where there is one that a line can be.
+awk -F '\t' 'NR == FNR {
+        if ($3 !~ /^-$|^none$|%/) preset[$1] = $3
+        next
+    }
+    { sub(/^[ #]*/, "") }
+    match($0, /^Idempotency[A-Za-z]+/) {
+        name = substr($0, 1, RLENGTH)
+        if (name in preset &&
+            index($0 " ", name " " preset[name] " ") != 1) print
+    }' "$work/table" conf/idempotency.conf >"$work/other"
+[ ! -s "$work/other" ] ||
+    wrong "conf/idempotency.conf: not the default: $(cat "$work/other")"
+awk '/^## /{ name = "" } /^## Idempotency/{ name = $2; want[name] = 1 }
+    name && /^\*\*To publish:\*\*/ { delete want[name] }
+    END { for (name in want) print name }' docs/mod_idempotency.md \
+    >"$work/unpublished"
+[ ! -s "$work/unpublished" ] ||
+    wrong "no text to publish for: $(cat "$work/unpublished")"
+
+for list in code numbers types statuses table; do
     [ -s "$work/$list" ] || wrong "no $list found: does the search still fit?"
 done
 
