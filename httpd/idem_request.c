@@ -96,10 +96,8 @@ int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf)
 /* Only a body of the right type can hold a key, and only in a real one. */
 static int may_be_in_body(request_rec *r, const idem_dir_conf_t *conf)
 {
-    return idem_seek_create(conf->sources,
-                            apr_table_get(r->headers_in, "Content-Type"),
-                            r->pool)
-           != NULL;
+    return idem_seek_is_possible(conf->sources,
+                                 apr_table_get(r->headers_in, "Content-Type"));
 }
 
 static apr_status_t from_header(const char **key, const char **why,
@@ -138,12 +136,12 @@ static apr_status_t from_body(const char **key, const char **why,
     if (!ctx) {
         return may_be_in_body(r, conf) ? APR_INCOMPLETE : APR_NOTFOUND;
     }
+    if (APR_STATUS_IS_NOTFOUND(ctx->body_rv) || ctx->body_which != which) {
+        return APR_NOTFOUND;
+    }
     if (ctx->body_rv != APR_SUCCESS) {
         *why = ctx->body_why;
         return ctx->body_rv;
-    }
-    if (ctx->body_which != which) {
-        return APR_NOTFOUND;
     }
     return idem_key_plain(key, why, ctx->body_key,
                           (apr_size_t)conf->key_len_max, r->pool);

@@ -12,8 +12,11 @@
 #include "idem_json.h"
 #include "idem_multipart.h"
 
+#define FORM_DATA_TYPE "multipart/form-data"
+
 static const char not_json[] =
-    "A key could be in the body, which is not JSON with one meaning.";
+    "A key could be in the body, which is not JSON with one meaning, or too "
+    "deep to look for it.";
 static const char too_long[] =
     "A key could be in the body, which is too long to look for it.";
 static const char not_string[] =
@@ -78,6 +81,7 @@ apr_status_t idem_source_query(const char **value, const char **why,
 
 struct idem_seek_t {
     const apr_array_header_t *sources;
+    int first; /* index of the first one of this kind */
     apr_pool_t *pool;
     idem_source_kind_t kind; /* FORM or JSON */
     idem_wanted_t *wanted;   /* FORM: one name for each source */
@@ -135,18 +139,6 @@ static void end_part(void *baton)
 static const idem_multipart_sink_t sink = { begin_part, add_content,
                                             end_part };
 
-static int has_kind(const apr_array_header_t *sources, idem_source_kind_t kind)
-{
-    int i;
-
-    for (i = 0; i < sources->nelts; i++) {
-        if (APR_ARRAY_IDX(sources, i, idem_source_t).kind == kind) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 static idem_wanted_t *want_fields(const apr_array_header_t *sources,
                                   apr_pool_t *pool)
 {
@@ -163,39 +155,65 @@ static idem_wanted_t *want_fields(const apr_array_header_t *sources,
     return idem_wanted_create(names, sources->nelts, pool);
 }
 
+/* The index of the first source that can be in a body of this type, or -1. */
+static int first_source(const apr_array_header_t *sources,
+                        const char *content_type)
+{
+    int form = idem_text_is_type(content_type, FORM_DATA_TYPE)
+               || idem_text_is_type(content_type, IDEM_FORM_TYPE);
+    int json = idem_json_is_type(content_type);
+    int i;
+
+    for (i = 0; i < sources->nelts; i++) {
+        switch (APR_ARRAY_IDX(sources, i, idem_source_t).kind) {
+        case IDEM_SOURCE_FORM:
+            if (form) {
+                return i;
+            }
+            break;
+        case IDEM_SOURCE_JSON:
+            if (json) {
+                return i;
+            }
+            break;
+        case IDEM_SOURCE_HEADER:
+        case IDEM_SOURCE_QUERY:
+            break;
+        }
+    }
+    return -1;
+}
+
+int idem_seek_is_possible(const apr_array_header_t *sources,
+                          const char *content_type)
+{
+    return first_source(sources, content_type) >= 0;
+}
+
 idem_seek_t *idem_seek_create(const apr_array_header_t *sources,
                               const char *content_type, apr_pool_t *pool)
 {
-    int multipart = idem_text_is_type(content_type, "multipart/form-data");
-    int form = idem_text_is_type(content_type, IDEM_FORM_TYPE);
+    int first = first_source(sources, content_type);
     idem_seek_t *seek;
 
-    if (multipart || form) {
-        form = !multipart;
-        if (!has_kind(sources, IDEM_SOURCE_FORM)) {
-            return NULL;
-        }
-    }
-    else if (!idem_json_is_type(content_type)
-             || !has_kind(sources, IDEM_SOURCE_JSON)) {
+    if (first < 0) {
         return NULL;
     }
     seek = apr_pcalloc(pool, sizeof(*seek));
     seek->sources = sources;
+    seek->first = first;
     seek->pool = pool;
+    seek->kind = APR_ARRAY_IDX(sources, first, idem_source_t).kind;
     seek->empty = 1;
-    if (multipart || form) {
-        seek->kind = IDEM_SOURCE_FORM;
-        seek->wanted = want_fields(sources, pool);
-    }
-    else {
-        seek->kind = IDEM_SOURCE_JSON;
+    if (seek->kind == IDEM_SOURCE_JSON) {
         idem_text_init(&seek->text, pool);
+        return seek;
     }
-    if (form) {
+    seek->wanted = want_fields(sources, pool);
+    if (idem_text_is_type(content_type, IDEM_FORM_TYPE)) {
         seek->form = idem_form_create(seek->wanted, pool);
     }
-    if (multipart) {
+    else {
         seek->parts = idem_multipart_create(content_type, &sink, seek, pool);
     }
     return seek;
@@ -234,7 +252,8 @@ static apr_status_t find_first(const char **value, int *which,
     apr_status_t rv = APR_NOTFOUND;
     int i;
 
-    for (i = 0; i < seek->sources->nelts && rv == APR_NOTFOUND; i++) {
+    for (i = seek->first; i < seek->sources->nelts && rv == APR_NOTFOUND;
+         i++) {
         const idem_source_t *source =
             &APR_ARRAY_IDX(seek->sources, i, idem_source_t);
 
@@ -256,6 +275,7 @@ apr_status_t idem_seek_end(const char **value, int *which, const char **why,
     if (seek->empty) {
         return APR_NOTFOUND;
     }
+    *which = seek->first;
     if (seek->form) {
         idem_form_end(seek->form);
     }

@@ -43,6 +43,10 @@ apr_status_t idem_source_query(const char **value, const char **why,
                                const char *query, const char *name,
                                apr_pool_t *pool);
 
+/** Can a body of this Content-Type (NULL: none) hold any of the sources? */
+int idem_seek_is_possible(const apr_array_header_t *sources,
+                          const char *content_type);
+
 /** Looks for keys in a body as it streams. Opaque. */
 typedef struct idem_seek_t idem_seek_t;
 
@@ -66,7 +70,8 @@ void idem_seek_add(idem_seek_t *seek, const char *data, apr_size_t len);
 /**
  * The end of the body.
  * @param value  out: from the pool of create()
- * @param which  out: the index of its source
+ * @param which  out: the index of its source; on APR_EINVAL of the one that
+ *               failed, which is the first if the whole body did
  * @param why    out: on APR_EINVAL a sentence for the client; constant
  * @return APR_SUCCESS; APR_NOTFOUND; APR_EINVAL if it cannot be said which
  *         value the application will see, or whether there is one: the field

@@ -297,17 +297,30 @@ static void the_first_source_that_is_present_wins(void **state)
     assert_int_equal(seek(&value, &which, &why, texts, urlencoded,
                           "b=1&a=2&a=3", 0, *state),
                      APR_EINVAL);
+    assert_int_equal(which, 1);
+    assert_int_equal(seek(&value, &which, &why, texts, urlencoded,
+                          "b=1&c=2&b=3", 0, *state),
+                     APR_EINVAL);
+    assert_int_equal(which, 4);
     assert_int_equal(seek(&value, &which, &why, texts, "application/json",
                           "{\"b\":{\"c\":\"x\"}}", 0, *state),
                      APR_SUCCESS);
     assert_int_equal(which, 6);
     assert_string_equal(value, "x");
+    assert_int_equal(
+        seek(&value, &which, &why, texts, "application/json", "{", 0, *state),
+        APR_EINVAL);
+    assert_int_equal(which, 2);
 }
 
 static int is_looked_at(const char *const *texts, const char *type,
                         apr_pool_t *pool)
 {
-    return idem_seek_create(list(pool, texts), type, pool) != NULL;
+    int possible = idem_seek_is_possible(list(pool, texts), type);
+
+    assert_int_equal(possible,
+                     idem_seek_create(list(pool, texts), type, pool) != NULL);
+    return possible;
 }
 
 static void only_bodies_of_a_fitting_type_are_looked_at(void **state)
