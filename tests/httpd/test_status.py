@@ -39,7 +39,13 @@ EVERY = """
     IdempotencyMaxRequestBody 4
     IdempotencyMaxResponse 4
 </Location>
+<Location "/late/">
+    IdempotencyEngine On
+    IdempotencyTTL 200ms
+    IdempotencyTombstone 1h
+</Location>
 ProxyPass /small/ http://127.0.0.1:@BACKEND@/
+ProxyPass /late/ http://127.0.0.1:@BACKEND@/
 """
 WORDS = ["executed", "released", "replayed", "bypassed", "missing-key",
          "invalid-key", "payload-too-large", "key-reused", "in-progress",
@@ -88,15 +94,18 @@ def send_some(api):
         api.open_gate()
         assert conn.answer().status == 201    # executed
     api.post("/cgi/nph-x", "h")               # bypassed
+    api.post("=/late/%s/orders", "i")         # executed
+    time.sleep(0.4)
+    api.post("=/late/%s/orders", "i")         # expired
     api.post("/orders", None)                 # no key: not counted
     requests = dict.fromkeys(WORDS, 0)
     requests.update({
-        "executed": 4, "replayed": 2, "released": 1, "key-reused": 1,
+        "executed": 5, "replayed": 2, "released": 1, "key-reused": 1,
         "invalid-key": 1, "missing-key": 1, "payload-too-large": 1,
         "response-not-retained": 1, "outcome-unknown": 2, "in-progress": 1,
-        "bypassed": 1})
-    lookups = {"new": 6, "done": 2, "reused": 1, "not-retained": 1,
-               "unknown": 1, "in-progress": 1, "expired": 0}
+        "bypassed": 1, "key-expired": 1})
+    lookups = {"new": 7, "done": 2, "reused": 1, "not-retained": 1,
+               "unknown": 1, "in-progress": 1, "expired": 1}
     return requests, lookups
 
 
@@ -138,16 +147,63 @@ def test_the_four_shares(counted):
     for span in ("last_hour", "since_start"):
         shares = {name: (row["part"], row["of"])
                   for name, row in told[span].items()}
-        assert shares == {"duplicate": (6, 12), "answered": (2, 5),
-                          "replay": (2, 12), "reuse": (1, 12)}
+        assert shares == {"duplicate": (7, 14), "answered": (2, 6),
+                          "replay": (2, 14), "reuse": (1, 14)}
         assert told[span]["duplicate"]["share"] == 0.5
     found = metrics(counted)
     host = "api.test:%d" % counted.port
     assert openmetrics.value(found, "idempotency_answered_ratio",
-                             host=host) == 0.4
+                             host=host) == 0.333333
     with pytest.raises(KeyError):
         openmetrics.value(found, "idempotency_answered_ratio",
                           host="other.test:%d" % counted.port)
+
+
+def test_a_full_store_is_counted(own):
+    """issue 5, 1: store-unavailable, and the store's own numbers"""
+    api = own(conf=ADMIN, store="shm size=1M path=none")
+    api.server.start()
+    api.expect_log("IDEM0019", "IDEM0025")
+    refused = kept = 0
+    for i in range(300):
+        answer = api.post("/big/60000", "k%d" % i)
+        refused += answer.status == 503
+        kept += answer.status == 200
+    told = status(api)
+    assert refused > 0
+    assert told["requests"]["store-unavailable"] == refused
+    assert told["requests"]["executed"] == kept
+    assert told["lookups"]["new"] == kept
+    store = told["store"]
+    assert store["refused_claims"] == refused
+    assert store["records"]["done"] + store["records"][
+        "not-retained"] + store["records"]["unknown"] == kept
+    assert store["used_bytes"] > store["size_bytes"] / 2
+    found = metrics(api)
+    assert openmetrics.value(
+        found, "idempotency_store_refused_claims_total") == refused
+    assert openmetrics.value(
+        found, "idempotency_store_used_bytes") == store["used_bytes"]
+
+
+def test_a_waiter_is_looked_up_once(own):
+    """issue 5, 1: however often it claims again"""
+    api = own(conf=ADMIN, location="IdempotencyWait 10s")
+    api.server.start()
+    with api.conn() as first, api.conn() as second:
+        first.send(api.raw("POST", "/gate", "k"))
+        api.wait_n()
+        second.send(api.raw("POST", "/gate", "k"))
+        time.sleep(0.7)
+        api.open_gate()
+        assert first.answer().status == 201
+        assert second.answer().marked
+    told = status(api)
+    assert sum(told["lookups"].values()) == 2
+    assert told["lookups"]["in-progress"] == 1
+    assert told["requests"]["replayed"] == 1
+    assert told["latency_seconds"]["replay"]["count"] == 1
+    assert told["rates"]["last_hour"]["answered"]["share"] == 1
 
 
 def test_latencies(counted):
@@ -386,8 +442,12 @@ def test_htaccess_shows_the_own_host_only(own):
     api.server.file("other/mime/a.st", "")
     api.server.file("other/rw/.htaccess", "RewriteEngine On\n"
                     "RewriteRule . /admin [L]\n")
+    api.server.file("other/err/.htaccess", "ErrorDocument 404 /admin\n")
     api.server.start()
     api.post("/orders", "a")
+    answer = get(api, "/err/nothing", host="other.test",
+                 fields=[("Accept", "application/json")])
+    assert answer.json["scope"] == "host", answer
     for path in ("/st/", "/mime/a.st", "/rw/x"):
         told = status(api, path, host="other.test")
         assert told["scope"] == "host", path
