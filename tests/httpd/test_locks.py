@@ -125,7 +125,8 @@ def test_the_lock_is_taken_away(own):
 
 def test_the_holder_is_stopped(own):
     """case 54, rule 40: a debugger holds the process that holds the lock"""
-    api = own(store=ONE_SHARD, conf=BYPASS)
+    # The connection has to outlive the start of the debugger.
+    api = own(store=ONE_SHARD, conf=BYPASS + "KeepAliveTimeout 60\n")
     api.server.start()
     api.expect_log("IDEM0012", "IDEM0013")
     api.post("/orders", '"done"')
