@@ -277,8 +277,11 @@ static apr_status_t expect_ok(idem_redis_store_t *redis,
 }
 
 /* From 7.0 on a script can be allowed to go over maxmemory. Who may not ask
- * for the version, or gets something else, does without. */
-static apr_status_t read_version(idem_redis_conn_t *conn, apr_time_t deadline)
+ * for the version does without. But it has to be known now whether a password
+ * is missing: of a client without one Redis 7 refuses a call of a script for
+ * its length, and hangs up. */
+static apr_status_t read_version(idem_redis_store_t *redis,
+                                 idem_redis_conn_t *conn, apr_time_t deadline)
 {
     redisReply *reply;
     apr_status_t rv = idem_redis_reply(conn, &reply, deadline);
@@ -291,8 +294,13 @@ static apr_status_t read_version(idem_redis_conn_t *conn, apr_time_t deadline)
         at = strstr(reply->str, "redis_version:");
         conn->allow_oom = at && atoi(at + 14) >= 7;
     }
+    else if (reply->type == REDIS_REPLY_ERROR
+             && !strncmp(reply->str, "NOAUTH", 6)) {
+        idem_redis_failed(redis, reply->str);
+        rv = APR_EACCES;
+    }
     freeReplyObject(reply);
-    return APR_SUCCESS;
+    return rv;
 }
 
 static apr_status_t read_role(idem_redis_store_t *redis,
@@ -345,7 +353,7 @@ static apr_status_t greet(idem_redis_store_t *redis, idem_redis_conn_t *conn)
         rv = read_role(redis, conn, deadline);
     }
     if (rv == APR_SUCCESS) {
-        rv = read_version(conn, deadline);
+        rv = read_version(redis, conn, deadline);
     }
     conn->is_new = 1;
     return rv;
@@ -418,6 +426,24 @@ static apr_status_t find_master(idem_redis_store_t *redis,
     return rv;
 }
 
+static void tell(idem_redis_store_t *redis, const char *what,
+                 const idem_redis_addr_t *addr, apr_status_t rv)
+{
+    char text[400];
+    char why[100];
+
+    apr_snprintf(text, sizeof(text), "%s %s port %d: %s", what, addr->host,
+                 addr->port, apr_strerror(rv, why, sizeof(why)));
+    idem_redis_failed(redis, text);
+}
+
+/* Did Redis give its reason itself? */
+static int is_said(apr_status_t rv)
+{
+    return APR_STATUS_IS_EACCES(rv) || APR_STATUS_IS_EBUSY(rv)
+           || rv == APR_EGENERAL;
+}
+
 apr_status_t idem_redis_connect(idem_redis_conn_t **conn,
                                 idem_redis_store_t *redis)
 {
@@ -425,7 +451,6 @@ apr_status_t idem_redis_connect(idem_redis_conn_t **conn,
     idem_redis_addr_t addr = conf->addrs[0];
     idem_redis_conn_t *made;
     char host[256];
-    char text[320];
     apr_status_t rv = APR_SUCCESS;
 
     if (conf->master) {
@@ -436,16 +461,15 @@ apr_status_t idem_redis_connect(idem_redis_conn_t **conn,
     }
     rv = open_to(&made, &addr, conf->connect);
     if (rv != APR_SUCCESS) {
-        char why[100];
-
-        apr_snprintf(text, sizeof(text), "no connection to %s port %d: %s",
-                     addr.host, addr.port, apr_strerror(rv, why, sizeof(why)));
-        idem_redis_failed(redis, text);
+        tell(redis, "no connection to", &addr, rv);
         return rv;
     }
     rv = greet(redis, made);
     if (rv != APR_SUCCESS) {
         idem_redis_disconnect(made);
+        if (!is_said(rv)) {
+            tell(redis, "no greeting from", &addr, rv);
+        }
         return rv;
     }
     *conn = made;

@@ -1,16 +1,21 @@
 /* mod_idempotency_redis.c: the store in Redis as a module of httpd.
  * SPDX-License-Identifier: Apache-2.0
  *
- * All that this file adds to stores/idem_store_redis.h is what only httpd can
- * give: the provider, a thread in each child that renews leases, the log.
+ * All that this file adds to stores/idem_store_redis.h is what a store in a
+ * library cannot: the provider, a thread that renews leases, the log.
  */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <time.h>
+
 #include "httpd.h"
 #include "http_config.h"
 #include "http_core.h"
 #include "http_log.h"
 #include "http_main.h"
 #include "ap_provider.h"
-#include "mod_watchdog.h"
 
 #include <apr_strings.h>
 
@@ -65,20 +70,7 @@ static apr_status_t open_store(idem_store_t **store, const char **detail,
     return APR_SUCCESS;
 }
 
-static apr_status_t child_init(idem_store_t *store, apr_pool_t *pool)
-{
-    (void)pool;
-    return idem_redis_child_init(store);
-}
-
-static const idem_store_provider_t provider = {
-    option,
-    check,
-    open_store,
-    child_init,
-};
-
-/* -------------------------------------------------------------- watchdog */
+/* -------------------------------------------------------------------- news */
 
 /* Failures come with every request: told at once, then once a minute. */
 static void tell_failures(server_rec *s, const idem_redis_news_t *news)
@@ -131,45 +123,97 @@ static void tell(server_rec *s, const idem_redis_news_t *news)
     }
 }
 
-static apr_status_t watch(int state, void *data, apr_pool_t *pool)
-{
-    idem_redis_news_t news;
+/* ------------------------------------------------------------------ thread */
 
-    (void)pool;
-    if (state == AP_WATCHDOG_STATE_RUNNING && the_store
-        && idem_redis_tick(the_store, &news)) {
-        tell(data, &news);
+/* Not mod_watchdog: its threads end when a restart retires their child, while
+ * requests of that child still run and need their leases. */
+static struct {
+    pthread_t thread;
+    sem_t stop; /* may be posted from a signal handler */
+    int stopping;
+} watcher;
+
+static int is_stopping(apr_interval_time_t wait)
+{
+    struct timespec ts;
+    apr_time_t until;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    until =
+        apr_time_from_sec((apr_time_t)ts.tv_sec) + ts.tv_nsec / 1000 + wait;
+    ts.tv_sec = (time_t)apr_time_sec(until);
+    ts.tv_nsec = (long)apr_time_usec(until) * 1000;
+    while (sem_timedwait(&watcher.stop, &ts) != 0 && errno == EINTR) {
+        /* Only the time matters. */
     }
+    return __atomic_load_n(&watcher.stopping, __ATOMIC_ACQUIRE);
+}
+
+/* Once more at the end: requests that were cut off have just been settled. */
+static void *watch(void *data)
+{
+    apr_interval_time_t interval = idem_redis_interval(the_conf);
+    idem_redis_news_t news;
+    int stopping;
+
+    do {
+        stopping = is_stopping(interval);
+        if (idem_redis_tick(the_store, &news)) {
+            tell(data, &news);
+        }
+    } while (!stopping);
+    return NULL;
+}
+
+/* In a signal handler under prefork, which may have interrupted somebody who
+ * holds a lock that the thread waits for: so not without a limit. */
+static apr_status_t stop_watch(void *data)
+{
+    struct timespec ts;
+
+    (void)data;
+    __atomic_store_n(&watcher.stopping, 1, __ATOMIC_RELEASE);
+    sem_post(&watcher.stop);
+    clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec += 1;
+    (void)pthread_timedjoin_np(watcher.thread, NULL, &ts);
     return APR_SUCCESS;
 }
 
-/* In each child, not one for all: the claims are those of a process. */
-static int start_watch(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
-                       server_rec *s)
+/* The signals of a child are for its other threads. */
+static apr_status_t start_watch(server_rec *s, apr_pool_t *pchild)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance =
-        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *register_callback =
-        APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
-    ap_watchdog_t *watchdog;
+    sigset_t all, before;
+    int rc;
 
-    (void)plog;
-    (void)ptemp;
-    if (!the_store) {
-        return OK; /* loaded, but another store is in use */
+    watcher.stopping = 0;
+    if (sem_init(&watcher.stop, 0, 0) != 0) {
+        return APR_FROM_OS_ERROR(errno);
     }
-    if (!get_instance || !register_callback
-        || get_instance(&watchdog, "_idempotency_redis_", 0, 0, pconf)
-               != APR_SUCCESS
-        || register_callback(watchdog, idem_redis_interval(the_conf), s, watch)
-               != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "IDEM0109: no mod_watchdog: leases are not renewed, and "
-                     "a request that runs longer than lease= of "
-                     "IdempotencyStore ends as unknown");
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&watcher.thread, NULL, watch, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) {
+        return APR_FROM_OS_ERROR(rc);
     }
-    return OK;
+    apr_pool_cleanup_register(pchild, NULL, stop_watch, apr_pool_cleanup_null);
+    return APR_SUCCESS;
 }
+
+static apr_status_t child_init(idem_store_t *store, apr_pool_t *pchild)
+{
+    apr_status_t rv = idem_redis_child_init(store);
+
+    return rv == APR_SUCCESS ? start_watch(ap_server_conf, pchild) : rv;
+}
+
+static const idem_store_provider_t provider = {
+    option,
+    check,
+    open_store,
+    child_init,
+};
 
 static int forget_store(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
@@ -183,13 +227,9 @@ static int forget_store(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 
 static void register_hooks(apr_pool_t *pool)
 {
-    /* It opens the store, before mod_watchdog looks for its clients. */
-    static const char *const after[] = { "mod_idempotency.c", NULL };
-
     ap_register_provider(pool, IDEM_STORE_PROVIDER_GROUP, "redis",
                          IDEM_STORE_PROVIDER_VERSION, &provider);
     ap_hook_pre_config(forget_store, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_config(start_watch, after, NULL, APR_HOOK_MIDDLE);
 }
 
 /* Not AP_DECLARE_MODULE: it does not compile beside APLOG_USE_MODULE. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,6 +44,8 @@ static void run_server(const char *const *options)
     int argc = 9;
     int fd = open("/dev/null", O_RDWR);
 
+    /* A test that is killed leaves no server behind. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     apr_snprintf(port, sizeof(port), "%d", server.port);
     argv[2] = port;
     for (; options && *options && argc < WORDS_MAX - 1; options++) {

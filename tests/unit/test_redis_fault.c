@@ -1,0 +1,575 @@
+/* test_redis_fault.c: the store in Redis when Redis is not as it should be.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store_redis_test.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+
+#include <apr_strings.h>
+
+static const char *const quick[] = { "lease=1s", "connect=50ms",
+                                     "timeout=100ms", NULL };
+
+static idem_store_t *quick_store(apr_pool_t *pool)
+{
+    server_command("FLUSHALL");
+    return redis_store(pool, quick);
+}
+
+static apr_status_t claim_rv(idem_store_t *store, apr_uint32_t n,
+                             idem_claim_t *claim, idem_token_t *token,
+                             apr_pool_t *pool)
+{
+    idem_blob_t record;
+
+    return ask_at(store, n, n, 0, T0, claim, token, &record, pool);
+}
+
+/* ---------------------------------------------------------------- options */
+
+static const char *option(const char *name, const char *value,
+                          apr_pool_t *pool)
+{
+    idem_redis_conf_t *conf = NULL;
+
+    return idem_redis_option(&conf, name, value, pool);
+}
+
+static void bad_options_are_told_and_no_password(void **state)
+{
+    static const char *const bad[][2] = {
+        { "url", "http://x" },
+        { "url", "redis://u:s3cret@:6379/0" },
+        { "url", "redis://u:s3cret@host:0/0" },
+        { "url", "redis://u:s3cret@host:70000/0" },
+        { "url", "redis://u:s3cret@host:6379/x" },
+        { "url", "redis://u:s3cret%zz@host:6379/0" },
+        { "url", "redis://u:s3cret@host:1,other:2/0" },
+        { "url", "rediss://u:s3cret@host:6379/0" },
+        { "url", "sentinel://u:s3cret@host:26379" },
+        { "url", "sentinel://u:s3cret@host:26379/" },
+        { "prefix", "a{b" },
+        { "connect", "0" },
+        { "connect", "5"
+                     "d" },
+        { "timeout", "61s" },
+        { "lease", "500ms" },
+        { "pool", "4" },
+        { "pool", "4:2" },
+        { "replicas", "-1" },
+        { "passwordfile", "/nonexistent" },
+        { "secret", "/nonexistent" },
+        { "size", "64M" },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        const char *err = option(bad[i][0], bad[i][1], *state);
+
+        if (!err) {
+            fail_msg("%s=%s was taken", bad[i][0], bad[i][1]);
+        }
+        assert_null(strstr(err, "s3cret"));
+    }
+    assert_non_null(idem_redis_check(NULL, *state));
+}
+
+static void urls_are_taken_apart(void **state)
+{
+    idem_redis_conf_t *conf = NULL;
+
+    assert_null(idem_redis_option(
+        &conf, "url", "redis://app:p%40s:s/@x@[::1]:7000/3", *state));
+    assert_string_equal(conf->addrs[0].host, "::1");
+    assert_int_equal(conf->addrs[0].port, 7000);
+    assert_int_equal(conf->db, 3);
+    assert_string_equal(conf->user, "app");
+    assert_string_equal(conf->password, "p@s:s/@x");
+    assert_null(conf->master);
+    conf = NULL;
+    assert_null(
+        idem_redis_option(&conf, "url", "redis://redis.example", *state));
+    assert_string_equal(conf->addrs[0].host, "redis.example");
+    assert_int_equal(conf->addrs[0].port, 6379);
+    assert_null(conf->password);
+    conf = NULL;
+    assert_null(idem_redis_option(&conf, "url",
+                                  "sentinel://:pw@a:1,b,c:3/main/2", *state));
+    assert_int_equal(conf->naddrs, 3);
+    assert_string_equal(conf->addrs[1].host, "b");
+    assert_int_equal(conf->addrs[1].port, 26379);
+    assert_string_equal(conf->master, "main");
+    assert_int_equal(conf->db, 2);
+    assert_null(conf->user);
+    assert_string_equal(conf->password, "pw");
+}
+
+static void secret_file_is_nobody_elses(void **state)
+{
+    idem_redis_conf_t *conf = NULL;
+    idem_redis_conf_t *other = NULL;
+    const char *path = secret_file(*state);
+
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_non_null(option("secret", path, *state));
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_null(idem_redis_option(&conf, "secret", path, *state));
+    assert_null(idem_redis_check(conf, *state));
+    /* Without the newline that an editor adds it is the same one. */
+    assert_int_equal(truncate(path, 33), 0);
+    assert_null(idem_redis_option(&other, "secret", path, *state));
+    assert_memory_equal(conf->secret, other->secret, IDEM_DIGEST_LEN);
+    assert_int_equal(truncate(path, 31), 0);
+    assert_non_null(option("secret", path, *state));
+}
+
+static void short_lease_is_refused(void **state)
+{
+    idem_redis_conf_t *conf = NULL;
+
+    assert_null(
+        idem_redis_option(&conf, "secret", secret_file(*state), *state));
+    assert_null(idem_redis_option(&conf, "lease", "2s", *state));
+    assert_non_null(idem_redis_check(conf, *state));
+    assert_null(idem_redis_option(&conf, "timeout", "100ms", *state));
+    assert_null(idem_redis_check(conf, *state));
+}
+
+/* -------------------------------------------------------------------- slow */
+
+static apr_interval_time_t time_of_claim(idem_store_t *store, apr_uint32_t n,
+                                         apr_status_t *rv, apr_pool_t *pool)
+{
+    apr_time_t begun = apr_time_now();
+    idem_claim_t claim;
+    idem_token_t token;
+
+    *rv = claim_rv(store, n, &claim, &token, pool);
+    return apr_time_now() - begun;
+}
+
+static void stopped_redis_is_waited_for_and_then_refused(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_redis_news_t news;
+    apr_interval_time_t took;
+    apr_status_t rv;
+    apr_uint32_t n;
+
+    (void)time_of_claim(store, 0, &rv, *state);
+    assert_int_equal(rv, APR_SUCCESS);
+    kill(server.pid, SIGSTOP);
+    for (n = 1; n <= 5; n++) {
+        took = time_of_claim(store, n, &rv, *state);
+        assert_true(APR_STATUS_IS_TIMEUP(rv));
+        assert_true(took < apr_time_from_msec(600));
+    }
+    took = time_of_claim(store, 6, &rv, *state);
+    assert_true(APR_STATUS_IS_EAGAIN(rv));
+    assert_true(took < apr_time_from_msec(50));
+    assert_true(idem_redis_tick(store, &news));
+    assert_true(news.failures >= 5);
+    kill(server.pid, SIGCONT);
+    for (n = 0; n < 100; n++) {
+        (void)time_of_claim(store, 7, &rv, *state);
+        if (rv == APR_SUCCESS) {
+            break;
+        }
+        sleep_ms(50);
+    }
+    assert_int_equal(rv, APR_SUCCESS);
+    (void)idem_redis_tick(store, &news);
+    assert_int_equal(news.recovered, 1);
+}
+
+/* Redis reads the claim when nobody waits for it any more. */
+static void claim_whose_answer_was_lost_is_taken_back(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_claim_t claim = IDEM_CLAIM_DONE;
+    idem_token_t token;
+    apr_status_t rv;
+    int i;
+
+    (void)claim_rv(store, 1, &claim, &token, *state);
+    assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
+    kill(server.pid, SIGSTOP);
+    (void)time_of_claim(store, 2, &rv, *state);
+    assert_true(APR_STATUS_IS_TIMEUP(rv));
+    kill(server.pid, SIGCONT);
+    for (i = 0; i < 100 && server_number("DBSIZE") == 0; i++) {
+        sleep_ms(10);
+    }
+    assert_int_equal(server_number("DBSIZE"), 1);
+    tick_for(store, 500);
+    assert_int_equal(server_number("DBSIZE"), 0);
+    assert_int_equal(claim_rv(store, 2, &claim, &token, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+}
+
+static void dead_connections_are_replaced(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_claim_t claim = IDEM_CLAIM_DONE;
+    idem_token_t token;
+    apr_uint32_t n;
+
+    for (n = 1; n < 20; n++) {
+        assert_int_equal(claim_rv(store, n, &claim, &token, *state),
+                         APR_SUCCESS);
+        assert_int_equal(claim, IDEM_CLAIM_NEW);
+        (void)server_number("CLIENT KILL TYPE normal SKIPME yes");
+        assert_int_equal(commit_text(store, &token, "x", T0), APR_SUCCESS);
+    }
+}
+
+/* ----------------------------------------------------------- lost answers */
+
+/* Between store and Redis: passes bytes on, and hangs up instead of passing
+ * on answer number `cut`. */
+typedef struct {
+    int listener;
+    int port;
+    int cut; /* 0: never */
+    int answers;
+} relay_t;
+
+static int relay_once(relay_t *relay, int from, int to, int is_answer)
+{
+    char data[65536];
+    ssize_t n = read(from, data, sizeof(data));
+
+    if (n <= 0) {
+        return 0;
+    }
+    if (is_answer && relay->cut && ++relay->answers == relay->cut) {
+        return 0;
+    }
+    return write(to, data, (size_t)n) == n;
+}
+
+static void *relay_run(void *data)
+{
+    relay_t *relay = data;
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    int a;
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    addr.sin_port = htons((uint16_t)server.port);
+    while ((a = accept(relay->listener, NULL, NULL)) >= 0) {
+        int b = socket(AF_INET, SOCK_STREAM, 0);
+        struct pollfd pfd[2] = { { a, POLLIN, 0 }, { b, POLLIN, 0 } };
+        int go = connect(b, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+
+        while (go && poll(pfd, 2, -1) > 0) {
+            if (pfd[0].revents) {
+                go = relay_once(relay, a, b, 0);
+            }
+            if (go && pfd[1].revents) {
+                go = relay_once(relay, b, a, 1);
+            }
+        }
+        close(a);
+        close(b);
+    }
+    return NULL;
+}
+
+static void relay_start(relay_t *relay, pthread_t *thread)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    socklen_t len = sizeof(addr);
+
+    memset(relay, 0, sizeof(*relay));
+    relay->listener = socket(AF_INET, SOCK_STREAM, 0);
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(
+        bind(relay->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(relay->listener, 8), 0);
+    assert_int_equal(
+        getsockname(relay->listener, (struct sockaddr *)&addr, &len), 0);
+    relay->port = ntohs(addr.sin_port);
+    assert_int_equal(pthread_create(thread, NULL, relay_run, relay), 0);
+}
+
+static void relay_stop(relay_t *relay, pthread_t thread)
+{
+    shutdown(relay->listener, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(relay->listener);
+}
+
+/* Each step in turn loses its answer after Redis did what was asked. */
+static void step_whose_answer_was_lost_is_recognised(void **state)
+{
+    relay_t relay;
+    pthread_t thread;
+    idem_store_t *store;
+    idem_claim_t claim = IDEM_CLAIM_DONE;
+    idem_token_t token;
+    idem_token_t other;
+    idem_blob_t record;
+    const char *options[] = { NULL, NULL };
+    apr_uint32_t n;
+    int step;
+
+    server_command("FLUSHALL");
+    for (step = 0; step < 3; step++) {
+        relay_start(&relay, &thread);
+        options[0] =
+            apr_psprintf(*state, "url=redis://127.0.0.1:%d/0", relay.port);
+        store = redis_store(*state, options);
+        n = 10 + (apr_uint32_t)step;
+        /* 1 is the greeting, 2 the claim unless its script is new. */
+        (void)claim_rv(store, 99, &claim, &token, *state);
+        (void)idem_store_forget(store, &token.id);
+        relay.answers = 0;
+        relay.cut = step == 0 ? 1 : 2;
+        assert_int_equal(claim_rv(store, n, &claim, &token, *state),
+                         APR_SUCCESS);
+        assert_int_equal(claim, IDEM_CLAIM_NEW);
+        assert_int_equal(claim_at(redis_store(*state, NULL), n, n, T0, &other,
+                                  &record, *state),
+                         IDEM_CLAIM_IN_PROGRESS);
+        if (step < 2) {
+            assert_int_equal(commit_text(store, &token, "x", T0), APR_SUCCESS);
+        }
+        else {
+            assert_int_equal(idem_store_release(store, &token), APR_SUCCESS);
+        }
+        assert_true(relay.answers > relay.cut);
+        assert_int_equal(claim_at(redis_store(*state, NULL), n, n, T0, &other,
+                                  &record, *state),
+                         step < 2 ? IDEM_CLAIM_DONE : IDEM_CLAIM_NEW);
+        idem_redis_pool_close(&((idem_redis_store_t *)store)->pool);
+        relay_stop(&relay, thread);
+    }
+}
+
+/* ------------------------------------------------------------ told by Redis
+ */
+
+static void full_redis_refuses_claims_and_keeps_promises(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_claim_t claim = IDEM_CLAIM_NEW;
+    idem_token_t running;
+    idem_token_t token;
+    idem_blob_t record;
+    idem_usage_t usage;
+
+    assert_int_equal(put(store, 1, 100, T0, *state), APR_SUCCESS);
+    (void)claim_at(store, 2, 2, T0, &running, &record, *state);
+    server_command("CONFIG SET maxmemory 1000");
+    assert_true(
+        APR_STATUS_IS_ENOSPC(claim_rv(store, 3, &claim, &token, *state)));
+    assert_int_equal(try_claim(store, 1, 7, 0, T0, &claim, &token, *state),
+                     APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_DONE);
+    idem_store_usage(store, &usage);
+    assert_int_equal(usage.size, 1000);
+    assert_true(usage.used > usage.size);
+    tick_for(store, 1500);
+    assert_int_equal(commit_text(store, &running, "there", T0), APR_SUCCESS);
+    server_command("CONFIG SET maxmemory 0");
+    assert_int_equal(claim_rv(store, 3, &claim, &token, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+}
+
+static void replica_refuses(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_claim_t claim;
+    idem_token_t token;
+    idem_redis_news_t news;
+
+    server_command("REPLICAOF 127.0.0.1 1");
+    assert_int_equal(claim_rv(store, 1, &claim, &token, *state),
+                     APR_FROM_OS_ERROR(EROFS));
+    (void)idem_redis_tick(store, &news);
+    assert_non_null(strstr(news.failure, "READONLY"));
+    server_command("REPLICAOF NO ONE");
+    assert_int_equal(claim_rv(store, 1, &claim, &token, *state), APR_SUCCESS);
+}
+
+static void password_is_asked_for(void **state)
+{
+    const char *options[] = { "url=", NULL };
+    idem_claim_t claim;
+    idem_token_t token;
+    idem_redis_news_t news;
+    idem_store_t *none, *wrong, *right;
+
+    server_command("FLUSHALL");
+    none = redis_store(*state, quick);
+    options[0] = apr_psprintf(*state, "url=redis://:s3cretA@127.0.0.1:%d/0",
+                              server.port);
+    wrong = redis_store(*state, options);
+    options[0] = apr_psprintf(
+        *state, "url=redis://default:s3cretB@127.0.0.1:%d/2", server.port);
+    right = redis_store(*state, options);
+    server_command("CONFIG SET requirepass s3cretB");
+    assert_true(
+        APR_STATUS_IS_EACCES(claim_rv(wrong, 1, &claim, &token, *state)));
+    (void)idem_redis_tick(wrong, &news);
+    assert_non_null(strstr(news.failure, "WRONGPASS"));
+    assert_null(strstr(news.failure, "s3cret"));
+    assert_true(
+        APR_STATUS_IS_EACCES(claim_rv(none, 1, &claim, &token, *state)));
+    assert_int_equal(claim_rv(right, 1, &claim, &token, *state), APR_SUCCESS);
+    server_command("AUTH s3cretB");
+    server_command("ACL SETUSER default nopass");
+    server_command("SELECT 2");
+    assert_int_equal(server_number("DBSIZE"), 1);
+    server_command("FLUSHALL");
+    server_command("SELECT 0");
+}
+
+static void claim_without_its_replicas_does_not_run(void **state)
+{
+    const char *options[] = { "replicas=1", "timeout=100ms", NULL };
+    idem_store_t *store = redis_store(*state, options);
+    idem_store_t *other = quick_store(*state);
+    const char *warning, *note;
+    idem_claim_t claim;
+    idem_token_t token;
+
+    assert_int_equal(claim_rv(store, 1, &claim, &token, *state),
+                     APR_INCOMPLETE);
+    tick_for(store, 100);
+    assert_int_equal(server_number("DBSIZE"), 0);
+    assert_int_equal(claim_rv(other, 1, &claim, &token, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+    assert_int_equal(commit_text(other, &token, "x", T0), APR_SUCCESS);
+    /* What is recorded needs no replica to be told. */
+    assert_int_equal(claim_rv(store, 1, &claim, &token, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_DONE);
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_non_null(strstr(warning, "0 replicas"));
+}
+
+static void survey_warns_of_what_loses_records(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    const char *warning, *note;
+
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_non_null(strstr(warning, "nothing on disk"));
+    assert_null(strstr(warning, "noeviction"));
+    assert_null(note);
+    server_command("CONFIG SET maxmemory-policy allkeys-lru");
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_non_null(strstr(warning, "allkeys-lru"));
+    server_command("CONFIG SET maxmemory-policy noeviction");
+    server_command("CONFIG SET appendonly yes");
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_null(warning);
+    server_command("CONFIG SET appendonly no");
+    server_command("ACL SETUSER default -config");
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_null(warning);
+    assert_non_null(strstr(note, "CONFIG"));
+    server_command("ACL SETUSER default -info");
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_non_null(strstr(note, "INFO"));
+    server_command("ACL SETUSER default +config +info");
+    kill(server.pid, SIGSTOP);
+    idem_redis_survey(store, &warning, &note, *state);
+    assert_non_null(strstr(warning, "cannot be used"));
+    kill(server.pid, SIGCONT);
+}
+
+/* ----------------------------------------------------------------- threads */
+
+static void *use_store(void *data)
+{
+    idem_store_t *store = data;
+    apr_uint32_t first = (apr_uint32_t)(uintptr_t)pthread_self();
+    idem_claim_t claim;
+    idem_token_t token;
+    apr_pool_t *pool;
+    uintptr_t bad = 0;
+    apr_uint32_t n;
+
+    apr_pool_create(&pool, NULL);
+    for (n = 0; n < 200; n++) {
+        bad += claim_rv(store, first + n, &claim, &token, pool) != APR_SUCCESS
+               || claim != IDEM_CLAIM_NEW
+               || commit_text(store, &token, "x", T0) != APR_SUCCESS;
+    }
+    apr_pool_destroy(pool);
+    return (void *)bad;
+}
+
+static void threads_share_few_connections(void **state)
+{
+    const char *options[] = { "pool=1:2", NULL };
+    idem_store_t *store = redis_store(*state, options);
+    pthread_t threads[8];
+    void *bad;
+    int i;
+
+    server_command("FLUSHALL");
+    for (i = 0; i < 8; i++) {
+        pthread_create(&threads[i], NULL, use_store, store);
+    }
+    for (i = 0; i < 8; i++) {
+        pthread_join(threads[i], &bad);
+        assert_null(bad);
+    }
+    assert_true(((idem_redis_store_t *)store)->pool.nopen <= 2);
+}
+
+static void abandon_without_a_connection_comes_later(void **state)
+{
+    idem_store_t *store = quick_store(*state);
+    idem_claim_t claim;
+    idem_token_t token;
+    idem_token_t other;
+
+    (void)claim_rv(store, 1, &claim, &token, *state);
+    (void)server_number("CLIENT KILL TYPE normal SKIPME yes");
+    sleep_ms(20);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_EAGAIN);
+    assert_int_equal(idem_store_abandon(store, &token, T0), APR_NOTFOUND);
+    tick_for(store, 100);
+    assert_int_equal(claim_rv(store, 1, &claim, &other, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_UNKNOWN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        pool_test(bad_options_are_told_and_no_password),
+        pool_test(urls_are_taken_apart),
+        pool_test(secret_file_is_nobody_elses),
+        pool_test(short_lease_is_refused),
+        pool_test(stopped_redis_is_waited_for_and_then_refused),
+        pool_test(claim_whose_answer_was_lost_is_taken_back),
+        pool_test(dead_connections_are_replaced),
+        pool_test(step_whose_answer_was_lost_is_recognised),
+        pool_test(full_redis_refuses_claims_and_keeps_promises),
+        pool_test(replica_refuses),
+        pool_test(password_is_asked_for),
+        pool_test(claim_without_its_replicas_does_not_run),
+        pool_test(survey_warns_of_what_loses_records),
+        pool_test(threads_share_few_connections),
+        pool_test(abandon_without_a_connection_comes_later),
+    };
+    int failed;
+
+    apr_initialize();
+    server_start(NULL);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    server_stop();
+    return failed;
+}
