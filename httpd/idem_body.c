@@ -287,7 +287,8 @@ static apr_status_t body_in(ap_filter_t *f, apr_bucket_brigade *bb,
     idem_ctx_t *ctx = f->ctx;
     apr_status_t rv = APR_SUCCESS;
 
-    if (mode == AP_MODE_INIT || mode == AP_MODE_EATCRLF) {
+    /* No context: named in a tenant's SetInputFilter. */
+    if (!ctx || mode == AP_MODE_INIT || mode == AP_MODE_EATCRLF) {
         return ap_get_brigade(f->next, bb, mode, block, readbytes);
     }
     if (!APR_BRIGADE_EMPTY(ctx->body)) {
@@ -312,7 +313,7 @@ void idem_body_give(idem_ctx_t *ctx, request_rec *r)
         return;
     }
     for (f = r->input_filters; f; f = f->next) {
-        if (f->frec == body_filter) {
+        if (f->frec == body_filter && f->ctx == ctx) {
             return;
         }
     }

@@ -264,7 +264,8 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     request_rec *r = f->r;
     turn_t turn = { f };
 
-    if (ctx->active != f || ctx->state != IDEM_STATE_RECORDING) {
+    /* No context: named in a tenant's SetOutputFilter. */
+    if (!ctx || ctx->active != f || ctx->state != IDEM_STATE_RECORDING) {
         ap_filter_t *next = f->next;
 
         ap_remove_output_filter(f);
@@ -317,7 +318,7 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
     ap_filter_t *next = f->next;
     apr_bucket *b;
 
-    if (ctx->state == IDEM_STATE_RECORDING && !ctx->streaming) {
+    if (ctx && ctx->state == IDEM_STATE_RECORDING && !ctx->streaming) {
         for (b = APR_BRIGADE_FIRST(bb); b != APR_BRIGADE_SENTINEL(bb);
              b = APR_BUCKET_NEXT(b)) {
             if (!APR_BUCKET_IS_METADATA(b)) {

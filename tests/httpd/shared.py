@@ -31,7 +31,7 @@ IdempotencyAuditLog logs/audit.log
 IdempotencyWait 4
 RequestReadTimeout header=10 body=3,MinRate=2000
 <Directory {www}>
-    AllowOverride FileInfo
+    AllowOverride All
     Options ExecCGI SymLinksIfOwnerMatch
     Require all granted
 </Directory>

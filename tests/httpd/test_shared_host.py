@@ -427,3 +427,66 @@ def test_they_survive_restarts_under_fire(fresh):
             stop.set()
             for thread in pool:
                 thread.join(60)
+
+
+FILTERS = [
+    "SetOutputFilter IDEMPOTENCY", "SetOutputFilter IDEMPOTENCY_GUARD",
+    "SetInputFilter IDEMPOTENCY_BODY",
+    "SetOutputFilter IDEMPOTENCY;IDEMPOTENCY_GUARD;IDEMPOTENCY",
+    "AddOutputFilter IDEMPOTENCY php", "AddInputFilter IDEMPOTENCY_BODY php",
+    "AddOutputFilterByType IDEMPOTENCY text/plain",
+    "FilterDeclare x\nFilterProvider x IDEMPOTENCY \"%{REQUEST_URI} =~ /./\"\n"
+    "FilterChain x",
+]
+
+
+@pytest.mark.parametrize("line", FILTERS)
+def test_calling_our_filters_by_name(host, line):
+    """They do nothing where no key was claimed, and no harm where one was"""
+    host.add("evil", ".htaccess", line + "\n")
+    tag = "f%d" % FILTERS.index(line)
+    with Undisturbed(host):
+        for _ in range(3):
+            with client.Conn(host.port) as conn:
+                conn.send(client.request("GET", "/c.php?t=get", body=None,
+                                         host="evil.test"))
+                assert conn.answer("GET").status == 201
+                conn.send(client.request("POST", "/c.php?t=get",
+                                         host="evil.test"))
+                assert conn.answer().status == 201
+        first = host.post("evil", "/c.php?t=" + tag, tag, b"x" * 20000)
+        again = host.post("evil", "/c.php?t=" + tag, tag, b"x" * 20000)
+        assert first.status == again.status == 201
+        assert again.marked and first.body == again.body == b"1\n"
+    assert host.runs("evil", tag) == 1
+    # The application got the body, whatever stands in .htaccess.
+    with open(os.path.join(host.home("evil"), "data", tag + ".body"),
+              "rb") as file:
+        assert file.read() == b"x" * 20000
+
+
+def test_hostile_answers(host):
+    """C-03, C-05, IDEM0020: more than is kept, and past all filters"""
+    host.server.expected = ["IDEM0020"]
+    host.add("evil", "fields.cgi", "#!/usr/bin/python3 -ISE\n"
+             "import sys\nsys.stdin.read()\n"
+             "print('Status: 200\\n' + ''.join('X-F%d: %s\\n' % (i, 'v' * 4000)"
+             "      for i in range(400)))\n",
+             0o755)
+    host.add("evil", "nph-x.cgi", "#!/usr/bin/python3 -ISE\n"
+             "import sys\nsys.stdin.read()\n"
+             "sys.stdout.write('HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n'"
+             "'Content-Length: 4\\r\\n\\r\\nnph\\n')\n", 0o755)
+    with Undisturbed(host):
+        target = "/c.php?t=long&bytes=8000000"
+        assert len(host.post("evil", target, "long").body) == 8000000
+        is_problem(host.post("evil", target, "long"), 409,
+                   "response-not-retained")
+        assert len(host.post("evil", "/fields.cgi?t=x", "fields").fields
+                   ) > 400
+        is_problem(host.post("evil", "/fields.cgi?t=x", "fields"), 409,
+                   "response-not-retained")
+        for _ in range(2):
+            answer = host.post("evil", "/nph-x.cgi?t=x", "nph")
+            assert answer.body == b"nph\n" and not answer.marked
+    assert host.runs("evil", "long") == 1
