@@ -226,7 +226,7 @@ static const struct {
 static idem_keep_t keep(int status, idem_path_t path, int column,
                         idem_answer_t answer, const idem_status_set_t *set)
 {
-    idem_origin_t origin;
+    idem_origin_t origin = { 0 };
 
     origin.status = status;
     origin.path = path;
