@@ -12,6 +12,7 @@ import time
 import audit
 import pytest
 from rig import wait_until
+from test_life import LOST, settled
 
 FULL = "/dev/full"
 
@@ -152,19 +153,40 @@ def test_file_is_roots(own):
     assert about.st_uid == 0 and stat.S_IMODE(about.st_mode) == 0o640
 
 
+FDS = """\
+#!/usr/bin/python3 -ISE
+import os, sys
+sys.stdin.read()
+print("Content-Type: text/plain\\n")
+for n in os.listdir("/proc/self/fd"):
+    try:
+        print(os.readlink("/proc/self/fd/" + n))
+    except OSError:
+        pass
+"""
+
+
 def test_scripts_do_not_inherit_it(own):
     """rule 57: CLOEXEC"""
     api = own(conf=audit.LOG)
-    api.server.file("cgi/fds", "#!/usr/bin/python3 -ISE\nimport os, sys\n"
-                    "sys.stdin.read()\nprint('Content-Type: text/plain\\n')\n"
-                    "for n in os.listdir('/proc/self/fd'):\n"
-                    "    try:\n"
-                    "        print(os.readlink('/proc/self/fd/' + n))\n"
-                    "    except OSError:\n        pass\n", 0o755)
+    api.server.file("cgi/fds", FDS, 0o755)
     api.server.start()
     body = api.post("/cgi/fds", '"f"').body.decode()
     assert "error.log" in body or "pipe:" in body
     assert "audit.log" not in body
+
+
+def test_scripts_do_not_inherit_the_pipe(own):
+    """rule 57: nobody else writes to the program"""
+    api = own(conf=PIPE)
+    api.server.file("cgi/fds", FDS, 0o755)
+    api.server.start()
+    reader = "/proc/%d/fd/0" % writers(api)[0]
+    pipe = os.readlink(reader)
+    assert pipe.startswith("pipe:")
+    body = api.post("/cgi/fds", '"f"').body.decode()
+    assert "pipe:" in body or "error.log" in body
+    assert pipe not in body.split()
 
 
 def test_rotated_as_other_logs(own):
@@ -377,3 +399,24 @@ def test_a_named_pipe_that_nobody_reads_does_not_hang(own):
     api = own(conf="IdempotencyAuditLog run/fifo")
     os.mkfifo(api.server.path("run/fifo"))
     starts_not(api, "IDEM0060")
+
+
+# ------------------------------------------------------------------ the end
+
+def test_what_a_stop_cuts_off(own):
+    """docs: no line for what is cut off; the retry's line says so"""
+    api = own(conf=audit.LOG)
+    api.server.start()
+    api.expect_log(*LOST)
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/gate", '"cut"'))
+        api.wait_n()
+        api.server.kill_all()
+    api.open_gate()
+    assert audit.lines(api.server, 0) == []
+    api.server.start()
+    assert settled(api, "/gate", '"cut"').problem == "outcome-unknown"
+    words = [told["result"] for told in map(
+        audit.parse, wait_until(lambda: audit.raw_lines(api.server), 5))]
+    assert set(words) <= {"in-progress", "outcome-unknown"}
+    assert api.n == 1
