@@ -21,8 +21,11 @@
 
 #include <apr_general.h>
 
+#include "idem_shm.h"
+
 #define SIZE (16u << 20)
 #define STUCK_AFTER apr_time_from_sec(20)
+#define CATCHES 200000
 
 model_t *model;
 idem_store_t *store;
@@ -41,6 +44,7 @@ static pid_t pids[WORKERS];
 static apr_uint32_t births[WORKERS];
 static apr_uint64_t seen[WORKERS];
 static apr_time_t moved[WORKERS];
+static apr_uint32_t inside; /* kills in a lock */
 
 static void start(apr_uint32_t i)
 {
@@ -57,6 +61,58 @@ static void start(apr_uint32_t i)
     if (pids[i] < 0) {
         die("no process");
     }
+}
+
+/* Which process holds a lock of the store? WORKERS: none. */
+static apr_uint32_t who_is_inside(void)
+{
+    const idem_shm_store_t *shm = (const idem_shm_store_t *)store;
+    apr_uint64_t dirty = 0;
+    apr_uint32_t odd;
+    apr_uint32_t i;
+
+    for (i = 0; i < shm->nshards && dirty == 0; i++) {
+        dirty = __atomic_load_n(&shm->parts[i].shard->dirty, __ATOMIC_SEQ_CST);
+    }
+    /* The last bit of the owner is lost in the word. */
+    for (odd = 0; dirty != 0 && odd < 2; odd++) {
+        const idem_shm_owner_t *row =
+            &shm->owners->row[((dirty & 0xfffe) + odd) % IDEM_SHM_OWNERS];
+
+        for (i = 0; i < WORKERS; i++) {
+            if ((row->id | 1) == dirty && row->pid == (apr_uint32_t)pids[i]) {
+                return i;
+            }
+        }
+    }
+    return WORKERS;
+}
+
+/* By chance a kill seldom falls into the part of a microsecond that matters.
+ * @return a process that stands still inside, or WORKERS */
+static apr_uint32_t catch_inside(void)
+{
+    int tries;
+
+    for (tries = 0; tries < CATCHES; tries++) {
+        apr_uint32_t i = who_is_inside();
+        int status;
+
+        if (i == WORKERS) {
+            continue;
+        }
+        kill(pids[i], SIGSTOP);
+        if (waitpid(pids[i], &status, WUNTRACED) != pids[i]
+            || !WIFSTOPPED(status)) {
+            fault(TORN, i, "a process ended by itself");
+            return WORKERS;
+        }
+        if (who_is_inside() == i) {
+            return i;
+        }
+        kill(pids[i], SIGCONT);
+    }
+    return WORKERS;
 }
 
 static void stop(apr_uint32_t i)
@@ -134,7 +190,9 @@ static apr_uint32_t storm(apr_uint32_t kills, apr_time_t begin,
             said = now;
         }
         usleep(500 + roll(6000));
-        i = roll(WORKERS);
+        i = done % 2 ? catch_inside() : WORKERS;
+        inside += i != WORKERS;
+        i = i != WORKERS ? i : roll(WORKERS);
         stop(i);
         __atomic_add_fetch(&model->now, apr_time_from_sec(1),
                            __ATOMIC_SEQ_CST);
@@ -167,9 +225,10 @@ static void sweep(apr_pool_t *pool)
         fault(TORN, 0, wrong);
     }
     idem_store_usage(store, &usage);
-    printf("%lu repairs, %lu expired, %lu done and %lu tombstones at the "
+    printf("%u killed in a lock, %lu repairs, %lu expired, %lu done and %lu "
+           "tombstones at the "
            "end\n",
-           (unsigned long)usage.repairs, (unsigned long)usage.expired,
+           inside, (unsigned long)usage.repairs, (unsigned long)usage.expired,
            (unsigned long)usage.done, (unsigned long)usage.tombstones);
     for (i = 0; i < 16; i++) {
         idem_store_purge(store, now_of() + apr_time_from_sec(1000000));
