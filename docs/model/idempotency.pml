@@ -120,12 +120,8 @@ byte row_id[ROWS];
 #ifdef BREAK_ALIVE
 #define IS_ALIVE(id) (false)
 #else
-#ifdef BREAK_ALIVE_ID
-#define IS_ALIVE(id) ((id) < 64 && row_alive[(id) & 1] >= 32)
-#else
 #define IS_ALIVE(id) ((id) < 64 && row_alive[(id) & 1] >= 32 \
                       && row_id[(id) & 1] == (id))
-#endif
 #endif
 
 /* Time: a record lives one tick. */
@@ -492,16 +488,10 @@ inline take_head()
     first_free(u);
     if
     :: u != NONE ->
-#ifdef BREAK_TAKE
-        map[u] = MAP_HEAD;
-        MAY_DIE;
-        state[u] = FREE;
-#else
         state[u] = FREE;
         MAY_DIE;
         extents[u] = 0;
         map[u] = MAP_HEAD;
-#endif
         MAY_DIE;
         free_units--;
         MAY_DIE
@@ -608,7 +598,7 @@ inline claim_locked()
     fi
 }
 
-/* idem_shm_claim(), copy_out(): without the lock. A changed record means
+/* idem_shm_claim(), idem_shm_copy_out(): without the lock. A changed record means
  * another try, which is another request here. */
 inline copy_out()
 {
