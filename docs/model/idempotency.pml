@@ -598,8 +598,8 @@ inline claim_locked()
     fi
 }
 
-/* idem_shm_claim(), idem_shm_copy_out(): without the lock. A changed record means
- * another try, which is another request here. */
+/* idem_shm_claim(), idem_shm_copy_out(): without the lock. A changed record
+ * means another try, which is another request here. */
 inline copy_out()
 {
     copy0 = word0[found_ext];
