@@ -230,6 +230,7 @@ static int scan_all(const char *text, apr_size_t len, char *copy,
                     apr_size_t *members)
 {
     apr_size_t containers = 0, values = 0;
+    int depth = 0, deepest = 0;
     scan_t scan = { text, text + len, NULL };
     token_t token;
 
@@ -243,10 +244,16 @@ static int scan_all(const char *text, apr_size_t len, char *copy,
             *to = '0';
         }
         *members += *to == ':';
-        containers += *to == '{' || *to == '[';
         values += *to == ',';
+        if (*to == '{' || *to == '[') {
+            containers++;
+            depth++;
+            deepest = depth > deepest ? depth : deepest;
+        }
+        depth -= *to == '}' || *to == ']';
     }
-    return token == TOKEN_END && containers <= IDEM_JSON_CONTAINERS_MAX
+    return token == TOKEN_END && deepest <= IDEM_JSON_DEPTH_MAX
+           && containers <= IDEM_JSON_CONTAINERS_MAX
            && values <= IDEM_JSON_VALUES_MAX;
 }
 
@@ -294,7 +301,8 @@ static apr_status_t free_root(void *data)
 /* @return 0 if json-c does not take the whole of it */
 static int parse(struct json_object **root, const char *copy, apr_size_t len)
 {
-    struct json_tokener *tok = json_tokener_new_ex(IDEM_JSON_DEPTH_MAX);
+    /* It counts what stands in the innermost container as a level. */
+    struct json_tokener *tok = json_tokener_new_ex(IDEM_JSON_DEPTH_MAX + 1);
     int whole;
 
     *root = NULL;

@@ -16,7 +16,7 @@
 
 #include "idem_hash.h"
 
-#define IDEM_JSON_DEPTH_MAX 64
+#define IDEM_JSON_DEPTH_MAX 64 /* containers in one another */
 /* A container of json-c takes up to 1 KiB, a member 100 bytes. */
 #define IDEM_JSON_CONTAINERS_MAX 10000
 #define IDEM_JSON_VALUES_MAX 100000

@@ -246,8 +246,12 @@ static void depth_and_size_are_bounded(void **state)
     apr_size_t depth = IDEM_JSON_DEPTH_MAX;
 
     assert_true(is_canonical(nested("[", "", "]", 32, p), p));
-    assert_true(is_canonical(nested("[", "", "]", depth - 1, p), p));
+    assert_true(is_canonical(nested("[", "", "]", depth, p), p));
+    assert_true(is_canonical(nested("[", "1", "]", depth, p), p));
+    assert_true(is_canonical(nested("{\"a\":", "1", "}", depth, p), p));
     assert_false(is_canonical(nested("[", "", "]", depth + 1, p), p));
+    assert_false(is_canonical(nested("{\"a\":", "1", "}", depth + 1, p), p));
+    assert_false(is_canonical(nested("{\"a\":", "[]", "}", depth, p), p));
     assert_false(is_canonical(nested("[", "1", "]", 400000, p), p));
     assert_false(is_canonical(nested("{\"a\":", "1", "}", 100000, p), p));
     assert_false(is_canonical(nested("[", "", "", 500000, p), p));
