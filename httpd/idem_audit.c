@@ -13,6 +13,7 @@
 #include "idem_audit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <apr_atomic.h>
@@ -85,6 +86,16 @@ const char *idem_audit_set(cmd_parms *cmd, void *mconfig, const char *where,
 
 /* --------------------------------------------------------------- opening */
 
+/* httpd leaves its pipes open to what mod_php starts (rule 57). */
+static void close_on_exec(apr_file_t *end)
+{
+    apr_os_file_t fd;
+
+    if (apr_os_file_get(&fd, end) == APR_SUCCESS) {
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+}
+
 static apr_status_t open_pipe(server_rec *s, apr_pool_t *pconf)
 {
     piped_log *pipe = ap_open_piped_log(pconf, idem_global.audit + 1);
@@ -97,6 +108,8 @@ static apr_status_t open_pipe(server_rec *s, apr_pool_t *pconf)
         return APR_EGENERAL;
     }
     file = ap_piped_log_write_fd(pipe);
+    close_on_exec(file);
+    close_on_exec(ap_piped_log_read_fd(pipe));
     /* A program that does not read must not hold up requests. */
     return apr_file_pipe_timeout_set(file, 0);
 }

@@ -166,6 +166,41 @@ for n in os.listdir("/proc/self/fd"):
 """
 
 
+def descriptors(pid):
+    """{path: flags} of a process, as far as it is still there."""
+    found = {}
+    try:
+        for name in os.listdir("/proc/%d/fd" % pid):
+            with open("/proc/%d/fdinfo/%s" % (pid, name)) as file:
+                flags = int(re.search(r"flags:\s*(\d+)", file.read())[1], 8)
+            found[os.readlink("/proc/%d/fd/%s" % (pid, name))] = flags
+    except OSError:
+        pass
+    return found
+
+
+def is_closed_on_exec(api, what):
+    """In each child: PHP's exec() asks nobody else."""
+    flags = [descriptors(pid).get(what) for pid in
+             api.server.children() - set(writers(api))]
+    flags = [flag for flag in flags if flag is not None]
+    assert flags and all(flag & os.O_CLOEXEC for flag in flags)
+
+
+@pytest.mark.mpms("prefork")
+def test_php_does_not_reach_it(own):
+    """Neither by the number of the descriptor nor by what it starts"""
+    api = own(conf=audit.LOG)
+    api.server.file("php/fd.php", "<?php\nfor ($i = 3; $i < 64; $i++) {\n"
+                    "  @file_put_contents(\"php://fd/$i\", \"forged\\n\");\n"
+                    "  @file_put_contents(\"/proc/self/fd/$i\", 'forged');\n"
+                    "}\necho shell_exec('ls -l /proc/self/fd');\n")
+    api.server.start()
+    watch = audit.Watch(api)
+    assert "audit.log" not in watch.post("/php/fd.php", '"f"').body.decode()
+    assert watch.found[0]["path"] == "/php/fd.php"
+
+
 def test_scripts_do_not_inherit_it(own):
     """rule 57: CLOEXEC"""
     api = own(conf=audit.LOG)
@@ -174,6 +209,7 @@ def test_scripts_do_not_inherit_it(own):
     body = api.post("/cgi/fds", '"f"').body.decode()
     assert "error.log" in body or "pipe:" in body
     assert "audit.log" not in body
+    is_closed_on_exec(api, api.server.path("logs/audit.log"))
 
 
 def test_scripts_do_not_inherit_the_pipe(own):
@@ -187,6 +223,7 @@ def test_scripts_do_not_inherit_the_pipe(own):
     body = api.post("/cgi/fds", '"f"').body.decode()
     assert "pipe:" in body or "error.log" in body
     assert pipe not in body.split()
+    is_closed_on_exec(api, pipe)
 
 
 def test_rotated_as_other_logs(own):
