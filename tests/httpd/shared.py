@@ -26,8 +26,13 @@ LOCK = "/tmp/idem-shared-host.lock"
 QUOTA = 25  # as the manual has it
 SLOW = 10  # seconds: no answer of a neighbour may take longer
 
+# IdempotencyAdmin for all of the server is more than anybody should set.
 CONF = """\
 IdempotencyAuditLog logs/audit.log
+IdempotencyAdmin On
+<Location "/admin-of-the-host">
+    SetHandler idempotency-status
+</Location>
 IdempotencyWait 4
 RequestReadTimeout header=10 body=3,MinRate=2000
 <Directory {www}>

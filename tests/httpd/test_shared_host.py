@@ -275,6 +275,44 @@ def test_exhausted_waiters(host):
             assert host.runs("evil", "wait%d" % round_) == 1
 
 
+def admin(host, name, method, params, path="/x"):
+    target = path + ("?" + params if method == "GET" else "")
+    fields = [("Origin", "http://%s.test" % name)]
+    return client.exchange(host.port, client.request(
+        method, target, None, None if method == "GET" else params.encode(),
+        fields, host=name + ".test",
+        ctype="application/x-www-form-urlencoded"), method)
+
+
+def test_asking_for_the_administrators_page(host):
+    """issue 5.3: .htaccess gives nothing of it, whatever the server permits"""
+    hers = "hers" + os.urandom(8).hex()
+    host.post("alpha", "/c.php?t=adm", hers, user="Bearer alpha")
+    host.add("evil", ".htaccess", "SetHandler idempotency-status\n")
+    # It works for who runs the server, where no .htaccess was read.
+    page = "/admin-of-the-host"
+    token = admin(host, "alpha", "GET", "action=token", page).json["token"]
+    shown = "host=alpha.test&key=%s&principal=authorization:Bearer%%20alpha" \
+        % hers
+    assert admin(host, "alpha", "GET", "action=show&" + shown,
+                 page).status == 200
+    with Undisturbed(host):
+        for method, params in (
+                ("GET", "action=token"), ("GET", "action=list&host=alpha.test"),
+                ("GET", "action=list"), ("GET", "action=export"),
+                ("GET", "action=show&" + shown),
+                ("POST", "action=show&%s&token=%s" % (shown, token)),
+                ("POST", "action=release&%s&token=%s" % (shown, token)),
+                ("POST", "action=purge&host=alpha.test&token=" + token)):
+            for path in ("/x", page):
+                answer = admin(host, "evil", method, params, path)
+                assert answer.status in (403, 405), (params, answer)
+                assert b"alpha" not in answer.body
+                assert token.encode() not in answer.body
+    again = host.post("alpha", "/c.php?t=adm", hers, user="Bearer alpha")
+    assert again.marked and host.runs("alpha", "adm") == 1
+
+
 @pytest.mark.parametrize("handler", ["idempotency-status", "server-status",
                                      "idempotency", "server-info"])
 def test_asking_for_handlers(host, handler):
