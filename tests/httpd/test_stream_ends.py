@@ -231,6 +231,32 @@ def test_client_that_reads_nothing(site):
     assert api.n == 1
 
 
+def test_no_room_at_the_end(own):
+    """IDEM0019 while streaming: executed, not kept, never run again"""
+    api = own(location="IdempotencyDelivery stream",
+              store="shm size=1M path=none")
+    api.expect_log("IDEM0024", "IDEM0019", "IDEM0025")
+    api.server.start()
+    api.open_gate()
+    for i in range(12):
+        assert len(api.post("/flow/100000", "k%d" % i).body) == 100006
+    answers = [api.post("/flow/100000", "k%d" % i) for i in range(12)]
+    words = {a.problem for a in answers}
+    assert words == {None, "response-not-retained"}, words
+    assert all(a.marked for a in answers if not a.problem)
+    assert api.n == 12
+
+
+def test_released_stream(site):
+    """a 503 that was streamed frees the key"""
+    api = site(**STREAM)
+    path = "/cgi/c?status=503&chunk=1"
+    for _ in range(2):
+        answer = api.post(path, '"r"')
+        assert answer.status == 503 and answer.body == DRIP
+    assert api.runs == 2
+
+
 def test_many_small_pieces(site):
     """a thousand pieces are a record like any other"""
     api = site(**STREAM)

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from client import Conn, is_problem
+from client import Conn, NoAnswer, is_problem
 from rig import wait_until
 from test_wait import waiting
 
@@ -27,6 +27,16 @@ def running_elsewhere(api, path="/gate", key='"w"'):
             return mine, first, conn
         conn.close()
     raise AssertionError("one process serves them all")
+
+
+def served_by(api, conn):
+    """Its process: prefork may have to start one first."""
+    def look():
+        try:
+            return api.server.child_of(conn)
+        except AssertionError:
+            return None
+    return wait_until(look)
 
 
 @pytest.mark.parametrize("unknown", ["refuse", "rerun"])
@@ -53,6 +63,73 @@ def test_first_is_killed(own, unknown):
     conn.close()
     first.close()
     assert api.n == (1 if unknown == "refuse" else 2)
+
+
+def test_first_is_killed_with_many_waiting(own):
+    """rerun: one of them runs, the others wait for that one"""
+    api = own(conf="IdempotencyMaxWaiters 40",
+              location="IdempotencyWait 60\nIdempotencyOutcomeUnknown rerun")
+    api.expect_log(*LOST)
+    api.server.start()
+    pid, first, conn = running_elsewhere(api)
+    conns = [conn] + [c for c in waiting(api, 6)
+                      if served_by(api, c) != pid or c.close()]
+    os.kill(pid, signal.SIGKILL)
+    api.wait_n(2)
+    time.sleep(0.5)
+    api.open_gate()
+    answers = [c.answer() for c in conns]
+    assert {a.status for a in answers} == {201}
+    assert {a.body for a in answers} == {b'{"id":2}'}
+    assert [a.marked for a in answers].count(False) == 1
+    for c in conns:
+        c.close()
+    first.close()
+    assert api.n == 2
+
+
+def test_application_frees_the_key_again_and_again(site):
+    """Idempotency-Record: no: each of them runs, one after the other"""
+    api = site(conf="IdempotencyMaxWaiters 40",
+               location="IdempotencyWait 20")
+    path = "/cgi/c?sleep=0.2&h=Idempotency-Record:+no"
+    with api.conn() as first:
+        first.send(api.raw("POST", path, '"w"'))
+        api.wait_runs(1)
+        conns = waiting(api, 4, path)
+        assert first.answer().body == b"1\n"
+        answers = [conn.answer() for conn in conns]
+        for conn in conns:
+            conn.close()
+    assert sorted(a.body for a in answers) == [b"2\n", b"3\n", b"4\n",
+                                               b"5\n"]
+    assert not any(a.marked for a in answers)
+    assert api.runs == 5
+
+
+@pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGTERM])
+def test_server_is_stopped(own, sig):
+    """rule 55: a waiter does not hold up a stop, graceful or not"""
+    api = own(location="IdempotencyWait 60")
+    api.expect_log("AH00045", "AH00046", "AH01102", "AH00898",
+                   "mpm_\\w+:(warn|error)")
+    api.server.start()
+    with api.conn() as first:
+        first.send(api.raw("POST", "/gate", '"w"'))
+        api.wait_n()
+        conn = waiting(api, 1)[0]
+        begin = time.monotonic()
+        api.server.child.send_signal(sig)
+        try:
+            answer = conn.answer()
+            is_problem(answer, 409, "in-progress")
+        except (NoAnswer, ConnectionResetError):
+            assert sig == signal.SIGTERM
+        api.open_gate()
+        api.server.child.wait(20)
+        assert time.monotonic() - begin < 12
+        conn.close()
+    assert api.n == 1
 
 
 def test_first_breaks_off(site):
@@ -205,16 +282,6 @@ def test_client_leaves_with_tls(tls):
         assert is_free(tls)
         first.answer()
     assert tls.n == 1
-
-
-def served_by(api, conn):
-    """Its process: prefork may have to start one first."""
-    def look():
-        try:
-            return api.server.child_of(conn)
-        except AssertionError:
-            return None
-    return wait_until(look)
 
 
 def test_slots_of_all_processes(own):
