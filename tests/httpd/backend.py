@@ -215,6 +215,18 @@ class Backend:
         sock.sendall(b"0\r\n\r\n")
         return True
 
+    def do_endless(self, req, sock, tag, arg, number):
+        """Events for ever; the gate opens when nobody takes them."""
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                sock.sendall(b"400\r\n: %s\n\n\r\n" % (b"." * 1020))
+                time.sleep(0.01)
+        except OSError:
+            self.gate(tag).set()
+            raise
+
     def do_turns(self, req, sock, tag, arg, number):
         """503 at the first turn, once the gate is open; then 201."""
         assert self.gate(tag).wait(60)

@@ -257,6 +257,18 @@ def test_released_stream(site):
     assert api.runs == 2
 
 
+def test_stream_without_an_end(site):
+    """a client that left does not keep it going for ever"""
+    api = site(location="IdempotencyMaxResponse 64k")
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/endless", '"e"'))
+        head_and_piece(conn)
+        conn.reset()
+    assert api.backend.gate(api.tag).wait(10)
+    is_problem(settled(api, "/endless", '"e"'), 409, "response-not-retained")
+    assert api.n == 1
+
+
 def test_many_small_pieces(site):
     """a thousand pieces are a record like any other"""
     api = site(**STREAM)
