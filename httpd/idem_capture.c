@@ -8,7 +8,7 @@
  *
  * With IdempotencyDelivery stream, and for event streams, bytes are passed on
  * as they come and collected beside it; the commit then comes before the
- * end. A client that left is read past.
+ * last piece and the end. A client that left is read past.
  *
  *   state RECORDING   one recorder, ctx->active, collects; older instances
  *                     step aside (rule 10)
@@ -52,19 +52,45 @@ typedef struct {
     int over; /* longer than anything that is kept */
 } turn_t;
 
-/* Streaming. That nobody takes it any more is no reason to stop reading. */
+/* Nothing is to come but the end, which a length has told: who has all of it
+ * may ask again at once. */
+static int is_last_piece(const idem_ctx_t *ctx)
+{
+    return ctx->seen.content_length >= 0
+           && ctx->seen.counted >= ctx->seen.content_length;
+}
+
+/* Streaming. That nobody takes it any more is no reason to stop reading. The
+ * last piece stays until the commit. */
 static void send_piece(idem_ctx_t *ctx, turn_t *turn)
 {
-    if (!APR_BRIGADE_EMPTY(turn->out) && !turn->eos) {
-        APR_BRIGADE_INSERT_TAIL(
-            turn->out, apr_bucket_flush_create(turn->f->c->bucket_alloc));
+    if (APR_BRIGADE_EMPTY(turn->out) || is_last_piece(ctx)) {
+        return;
     }
-    if (!ctx->client_gone && !APR_BRIGADE_EMPTY(turn->out)
+    APR_BRIGADE_INSERT_TAIL(turn->out,
+                            apr_bucket_flush_create(turn->f->c->bucket_alloc));
+    if (!ctx->client_gone
         && ap_pass_brigade(turn->f->next, turn->out) != APR_SUCCESS) {
         ctx->client_gone = 1;
     }
     apr_brigade_cleanup(turn->out);
     forget_abort(ctx, turn->f->c);
+}
+
+/* What a handler lends it takes back after the call. */
+static apr_status_t hold_piece(idem_ctx_t *ctx)
+{
+    apr_status_t rv = APR_SUCCESS;
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(ctx->held);
+         rv == APR_SUCCESS && b != APR_BRIGADE_SENTINEL(ctx->held);
+         b = APR_BUCKET_NEXT(b)) {
+        if (!APR_BUCKET_IS_METADATA(b)) {
+            rv = apr_bucket_setaside(b, ctx->pool);
+        }
+    }
+    return rv;
 }
 
 /* What a back end has sent must not stay here while it thinks. */
@@ -177,6 +203,7 @@ static apr_status_t die(idem_ctx_t *ctx, ap_filter_t *f,
 
     apr_brigade_cleanup(ctx->answer);
     if (ctx->streaming) {
+        apr_brigade_cleanup(ctx->held);
         return break_off(ctx, f, bb, turn);
     }
     apr_brigade_cleanup(bb);
@@ -201,7 +228,8 @@ static apr_status_t pass_on(idem_ctx_t *ctx, ap_filter_t *f,
     ap_filter_t *next = f->next;
 
     if (ctx->streaming) {
-        apr_brigade_cleanup(ctx->answer); /* has left already */
+        apr_brigade_cleanup(ctx->answer); /* has left already, but for this */
+        APR_BRIGADE_CONCAT(ctx->answer, turn->out);
     }
     if (turn->eos) {
         APR_BRIGADE_INSERT_TAIL(ctx->answer,
@@ -255,6 +283,7 @@ static void start_streaming(idem_ctx_t *ctx, request_rec *r)
     if (idem_record_encode(&ctx->head, &record, ctx->pool) != APR_SUCCESS) {
         ctx->head.len = 0; /* not kept */
     }
+    ctx->held = apr_brigade_create(ctx->pool, r->connection->bucket_alloc);
     ctx->streaming = 1;
 }
 
@@ -279,10 +308,10 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
         if (!ctx->streaming) {
             start_streaming(ctx, r);
         }
-        turn.out = apr_brigade_create(ctx->pool, f->c->bucket_alloc);
+        turn.out = ctx->held;
     }
     collect(ctx, &turn, bb);
-    if (turn.out) {
+    if (turn.out && !turn.eos) {
         send_piece(ctx, &turn);
     }
     if (turn.error) {
@@ -297,7 +326,7 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
         return pass_on(ctx, f, bb, &turn);
     }
     if (!turn.eos) {
-        return APR_SUCCESS;
+        return turn.out ? hold_piece(ctx) : APR_SUCCESS;
     }
     ctx->seen.eos_with_data = turn.data;
     tidy_answer(ctx, r);

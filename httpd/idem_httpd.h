@@ -200,6 +200,7 @@ typedef struct {
     int client_gone; /* at any time: told again before sending */
     idem_path_t path;
     int streaming;            /* bytes have been passed on */
+    apr_bucket_brigade *held; /* streaming: what waits for the commit */
     idem_blob_t head;         /* of the record, made when streaming began */
     int release_asked;        /* by the application */
     apr_interval_time_t term; /* asked by the application; 0: none */
