@@ -71,21 +71,6 @@ apr_uint64_t idem_numbers_clock(void)
     return (apr_uint64_t)now.tv_sec * 1000000000u + (apr_uint64_t)now.tv_nsec;
 }
 
-static int bucket_of(apr_uint64_t ns)
-{
-    int power;
-
-    if (ns < 1u << IDEM_HISTOGRAM_FIRST) {
-        return 0;
-    }
-    power = 63 - __builtin_clzll(ns);
-    if (power >= IDEM_HISTOGRAM_FIRST + IDEM_HISTOGRAM_OCTAVES) {
-        return IDEM_HISTOGRAM_BUCKETS - 1;
-    }
-    return 1 + (power - IDEM_HISTOGRAM_FIRST) * IDEM_HISTOGRAM_PARTS
-           + (int)(ns >> (power - 2) & (IDEM_HISTOGRAM_PARTS - 1));
-}
-
 void idem_numbers_timing(const idem_srv_conf_t *srv, idem_timing_t what,
                          apr_uint64_t began)
 {
@@ -95,7 +80,7 @@ void idem_numbers_timing(const idem_srv_conf_t *srv, idem_timing_t what,
     if (srv->row) {
         histogram = &srv->row->tally.timing[what];
         add(&histogram->sum, ns);
-        add(&histogram->bucket[bucket_of(ns)], 1);
+        add(&histogram->bucket[idem_histogram_bucket(ns)], 1);
     }
 }
 
@@ -361,53 +346,4 @@ const idem_store_sample_t *idem_numbers_store_at(apr_uint32_t tick)
     sample = &numbers->store[tick % IDEM_NUMBERS_SAMPLES];
     return __atomic_load_n(&sample->tick, __ATOMIC_ACQUIRE) == tick ? sample
                                                                     : NULL;
-}
-
-/* ------------------------------------------------------------- histograms */
-
-apr_uint64_t idem_histogram_count(const idem_histogram_t *histogram)
-{
-    apr_uint64_t n = 0;
-    int i;
-
-    for (i = 0; i < IDEM_HISTOGRAM_BUCKETS; i++) {
-        n += histogram->bucket[i];
-    }
-    return n;
-}
-
-apr_uint64_t idem_histogram_bound(int bucket)
-{
-    int octave = (bucket - 1) / IDEM_HISTOGRAM_PARTS;
-    int part = (bucket - 1) % IDEM_HISTOGRAM_PARTS;
-    apr_uint64_t low = (apr_uint64_t)1 << (IDEM_HISTOGRAM_FIRST + octave);
-
-    if (bucket <= 0) {
-        return 1u << IDEM_HISTOGRAM_FIRST;
-    }
-    return low + low / IDEM_HISTOGRAM_PARTS * (apr_uint64_t)(part + 1);
-}
-
-apr_uint64_t idem_histogram_within(const idem_histogram_t *histogram,
-                                   int permille)
-{
-    apr_uint64_t want = idem_histogram_count(histogram);
-    apr_uint64_t below = 0, low, width, n;
-    int i;
-
-    /* The rank of the value asked for, rounded up, so at least the first. */
-    want = want / 1000 * (apr_uint64_t)permille
-           + (want % 1000 * (apr_uint64_t)permille + 999) / 1000;
-    for (i = 0; i < IDEM_HISTOGRAM_BUCKETS - 1; i++) {
-        n = histogram->bucket[i];
-        if (n > 0 && below + n >= want) {
-            low = i > 0 ? idem_histogram_bound(i - 1) : 0;
-            width = idem_histogram_bound(i) - low;
-            return low
-                   + (apr_uint64_t)((double)width * (double)(want - below)
-                                    / (double)n);
-        }
-        below += n;
-    }
-    return below < want ? idem_histogram_bound(IDEM_HISTOGRAM_BUCKETS - 2) : 0;
 }

@@ -9,6 +9,7 @@
 #define IDEM_NUMBERS_H
 
 #include "idem_httpd.h"
+#include "idem_histogram.h"
 
 #define IDEM_NUMBERS_HOSTS 256   /* virtual hosts that are told apart */
 #define IDEM_NUMBERS_NAME 128    /* bytes of a name, with its end */
@@ -25,19 +26,6 @@ typedef enum {
 } idem_timing_t;
 
 #define IDEM_FOUND_COUNT (IDEM_CLAIM_REUSED + 1)
-
-/* Buckets of a histogram, in nanoseconds: below 64; then four for each
- * doubling, up to 68.7 s; then all above. */
-#define IDEM_HISTOGRAM_FIRST 6 /* as a power of two */
-#define IDEM_HISTOGRAM_OCTAVES 30
-#define IDEM_HISTOGRAM_PARTS 4
-#define IDEM_HISTOGRAM_BUCKETS                                                \
-    (IDEM_HISTOGRAM_OCTAVES * IDEM_HISTOGRAM_PARTS + 2)
-
-typedef struct {
-    apr_uint64_t sum; /* of all values, in nanoseconds */
-    apr_uint64_t bucket[IDEM_HISTOGRAM_BUCKETS];
-} idem_histogram_t;
 
 /** All that is counted of a virtual host. */
 typedef struct {
@@ -118,13 +106,5 @@ void idem_numbers_series(apr_uint64_t *of, const idem_tally_t *tally);
 apr_uint32_t idem_numbers_tick(void);
 const idem_sample_t *idem_numbers_at(const idem_row_t *row, apr_uint32_t tick);
 const idem_store_sample_t *idem_numbers_store_at(apr_uint32_t tick);
-
-apr_uint64_t idem_histogram_count(const idem_histogram_t *histogram);
-/** Upper bound of a bucket, in nanoseconds; not of the last, which has none.
- */
-apr_uint64_t idem_histogram_bound(int bucket);
-/** The time that @a permille of all values are within, in nanoseconds. */
-apr_uint64_t idem_histogram_within(const idem_histogram_t *histogram,
-                                   int permille);
 
 #endif /* IDEM_NUMBERS_H */

@@ -187,6 +187,13 @@ static void store(request_rec *r, const idem_view_t *view)
     number(r, "idempotency_store_used_bytes", "", "gauge", "bytes",
            "Bytes that the store holds.", usage->used);
     records(r, usage);
+    if (usage->oldest) {
+        apr_time_t left = usage->oldest - idem_store_now(idem_server_store);
+
+        number(r, "idempotency_store_next_expiry_seconds", "", "gauge",
+               "seconds", "Until the next record expires.",
+               left > 0 ? (apr_uint64_t)apr_time_sec(left) : 0);
+    }
     number(r, "idempotency_store_freed_records", "_total", "counter", NULL,
            "Records freed because their time was over.", usage->expired);
     number(r, "idempotency_store_repairs", "_total", "counter", NULL,
