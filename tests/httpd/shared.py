@@ -11,6 +11,7 @@
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import threading
@@ -122,6 +123,7 @@ def user_command(*args):
     with open(LOCK + ".users", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(args, check=True, timeout=60,
+                       env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -174,7 +176,15 @@ class SharedHost:
         self.users = {name: "idem%s%dn%d" % (name, os.getpid(), self.made)
                       for name in ("alpha", "beta", "evil")}
         self.www = "%s/idem-%d-%d" % (WWW, os.getpid(), self.made)
+        self.server = self.pools = None
         self.log = SuexecLog()
+        try:
+            self.move_in(mpm, backend, fpm)
+        except BaseException:
+            self.close()
+            raise
+
+    def move_in(self, mpm, backend, fpm):
         for user in self.users.values():
             user_command("useradd", "--system", "--no-create-home",
                          "--shell", "/usr/sbin/nologin", user)
@@ -250,10 +260,12 @@ class SharedHost:
         return [t["result"] for t in told if t["host"] == name + ".test"]
 
     def close(self):
-        self.server.close()
-        self.pools.close()
+        for part in (self.server, self.pools):
+            if part:
+                part.close()
         shutil.rmtree(self.www, ignore_errors=True)
-        for user in self.users.values():
+        there = {entry.pw_name for entry in pwd.getpwall()}
+        for user in there & set(self.users.values()):
             user_command("userdel", user)
         self.log.close()
 

@@ -115,6 +115,8 @@ WORST = [
     "IdempotencyDropHeader Content-Type", "IdempotencyReplayMarker ETag",
     "IdempotencyProblemBase https://alpha.test/problems",
     "IdempotencyProblemStatus in-progress 429", "IdempotencyPrincipal ip",
+    "IdempotencyKeySource form:k json:/a/b query:k header:Idempotency-Key",
+    "IdempotencyMaxKeyAge 1ms", "IdempotencyDelivery stream",
 ]
 
 
@@ -161,6 +163,8 @@ def test_a_marker_that_would_break_the_wire(host, field):
     "IdempotencyQuota none", "IdempotencyTTL 100000h",
     "IdempotencyMaxResponse 1G", "IdempotencyMaxRequestBody 0",
     "IdempotencyStoreFailure bypass", "IdempotencyAuditLog ../alpha.log",
+    "IdempotencyWait 1h", "IdempotencyMaxWaiters 4096",
+    "IdempotencyTombstone 100000h", "IdempotencyAdmin On",
     "IdempotencyPrincipal expr:%{REQUEST_URI}",
     "IdempotencyProblemBase ../../../etc/passwd",
     "IdempotencyMethods GET"])
@@ -221,6 +225,38 @@ def test_huge_bodies(host):
             b"y" * 1024 * 1024))
         assert {answer.status for answer in found} <= {201, 503}
     assert host.runs("evil", "huge") == 0
+
+
+HURT = {
+    "deep": ("application/json", b"[" * 500000),
+    "deep-members": ("application/json", b'{"k":' * 200000),
+    "twice": ("application/json", b'{"k":"a"' + b',"k":"a"' * 100000 + b"}"),
+    "number": ("application/json", b'{"k":1e999999999}'),
+    "empty-fields": ("application/x-www-form-urlencoded", b"&=" * 250000),
+    "long-field": ("application/x-www-form-urlencoded",
+                   b"k=" + b"%41" * 300000),
+    "parts": ("multipart/form-data; boundary=b", b"--b\r\n" * 100000),
+    "part-head": ("multipart/form-data; boundary=b",
+                  b'--b\r\nContent-Disposition: form-data; name="k"\r\n'
+                  + b"X: y\r\n" * 100000),
+}
+
+
+@pytest.mark.parametrize("name", sorted(HURT))
+def test_bodies_made_to_hurt(host, name):
+    """case 36: keys in bodies, bodies compared by meaning"""
+    ctype, body = HURT[name]
+    host.server.expected = ["max_input_vars"]
+    host.add("evil", ".htaccess", "IdempotencyKeySource json:/k form:k "
+             "header:Idempotency-Key\n"
+             "IdempotencyFingerprint method uri json form\n")
+    with Undisturbed(host):
+        for answer in at_once(6, lambda i: host.post(
+                "evil", "/c.php?t=hurt&read=none", "hurt-%d" % i, body,
+                ctype=ctype)):
+            assert answer.status in (201, 400), answer
+            if answer.status == 400:
+                is_problem(answer, 400, "invalid-key")
 
 
 def slow_body(host, number):
