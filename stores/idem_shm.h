@@ -200,9 +200,14 @@ void idem_shm_bury_locked(const idem_shm_part_t *part, apr_uint32_t unit);
  */
 int idem_shm_expire_locked(const idem_shm_part_t *part, apr_uint32_t unit,
                            apr_time_t now);
+/** A record is committed that ends then. */
+void idem_shm_note_end(idem_shm_shard_t *shard, apr_time_t end);
 /** One bounded step over the shard. */
 void idem_shm_purge_locked(const idem_shm_store_t *shm,
                            const idem_shm_part_t *part, apr_time_t now);
+/** The same, which takes the lock only for what it ends. */
+void idem_shm_purge_step(const idem_shm_store_t *shm, apr_uint32_t i,
+                         apr_time_t now);
 void idem_shm_purge(idem_store_t *store, apr_time_t now);
 
 /* ---- idem_shm_claim.c, idem_shm_commit.c: calls, see mod_idempotency.h */

@@ -157,17 +157,6 @@ static apr_uint64_t sum_of(const idem_shm_part_t *part,
     return idem_shm_sum_end(&sum);
 }
 
-/* For status pages: is this one to end before all that the purge has met? */
-static void note_end(idem_shm_shard_t *shard, apr_time_t expires)
-{
-    if (shard->oldest == 0 || expires < shard->oldest) {
-        shard->oldest = expires;
-    }
-    if (shard->sweep_oldest == 0 || expires < shard->sweep_oldest) {
-        shard->sweep_oldest = expires;
-    }
-}
-
 static apr_status_t publish(const idem_shm_store_t *shm,
                             const idem_token_t *token, idem_shm_head_t *mine,
                             apr_uint32_t state, const idem_term_t *term)
@@ -195,7 +184,7 @@ static apr_status_t publish(const idem_shm_store_t *shm,
         head->expires = mine->expires;
         head->is.sum = mine->is.sum;
         idem_shm_part_set_state_locked(part, head, state);
-        note_end(part->shard, mine->expires);
+        idem_shm_note_end(part->shard, mine->expires);
     }
     idem_shm_leave(shm, token->shard);
     return rv;

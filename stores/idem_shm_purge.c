@@ -16,10 +16,11 @@
 
 #include <string.h>
 
-/* Units looked at by one step of a purge, at most once per lock: this many
- * heads that are all out of the cache stay below a millisecond. */
+/* Units looked at by one step of a purge, and steps for each shard; heads
+ * that are ended under one lock. */
 #define PURGE_UNITS 4096u
 #define PURGE_STEPS 8
+#define PURGE_HEADS 64
 
 apr_uint32_t idem_shm_sec(apr_time_t t)
 {
@@ -103,12 +104,60 @@ void idem_shm_set_unknown_locked(const idem_shm_part_t *part,
     idem_shm_part_set_state_locked(part, head, IDEM_SHM_UNKNOWN);
 }
 
-/* The first end of all records that a sweep has met: for status pages. */
-static void note_end(idem_shm_shard_t *shard, const idem_shm_head_t *head)
+/* ------------------------------------------------------------------ purge */
+
+/* For status pages: nothing depends on it, so nobody waits for it. */
+static void note_first(apr_int64_t *first, apr_time_t end)
 {
-    if (head->state != IDEM_SHM_EXPIRED
-        && (shard->sweep_oldest == 0 || head->expires < shard->sweep_oldest)) {
-        shard->sweep_oldest = head->expires;
+    apr_int64_t was = __atomic_load_n(first, __ATOMIC_RELAXED);
+
+    if (was == 0 || end < was) {
+        __atomic_store_n(first, end, __ATOMIC_RELAXED);
+    }
+}
+
+void idem_shm_note_end(idem_shm_shard_t *shard, apr_time_t end)
+{
+    note_first(&shard->oldest, end);
+    note_first(&shard->sweep_oldest, end);
+}
+
+/* The sweep goes on at @a to. */
+static void move_cursor(const idem_shm_part_t *part, apr_uint32_t to)
+{
+    idem_shm_shard_t *shard = part->shard;
+    int ends = to >= part->nunits - 1;
+
+    __atomic_store_n(&shard->purge_cursor, ends ? 0 : to, __ATOMIC_RELAXED);
+    if (ends) {
+        __atomic_store_n(
+            &shard->oldest,
+            __atomic_load_n(&shard->sweep_oldest, __ATOMIC_RELAXED),
+            __ATOMIC_RELAXED);
+        __atomic_store_n(&shard->sweep_oldest, 0, __ATOMIC_RELAXED);
+    }
+}
+
+/* Is there something to be done? Asked without the lock, too: what is read
+ * may be anything, and all that follows from it is another look inside. */
+static int is_due(const idem_shm_store_t *shm, const idem_shm_part_t *part,
+                  const idem_shm_head_t *head, apr_time_t now)
+{
+    apr_uint32_t state = __atomic_load_n(&head->state, __ATOMIC_ACQUIRE);
+    apr_time_t expires = __atomic_load_n(&head->expires, __ATOMIC_RELAXED);
+
+    switch (state) {
+    case IDEM_SHM_EXECUTING:
+    case IDEM_SHM_DETACHED:
+        return !idem_shm_is_alive(shm, head);
+    case IDEM_SHM_EXPIRED:
+        return __atomic_load_n(&head->tomb.until, __ATOMIC_RELAXED)
+               <= idem_shm_sec(now);
+    default:
+        if (expires > now) {
+            note_first(&part->shard->sweep_oldest, expires);
+        }
+        return expires <= now;
     }
 }
 
@@ -119,41 +168,89 @@ static void purge_head(const idem_shm_store_t *shm,
 {
     idem_shm_head_t *head = idem_shm_part_head(part, unit);
 
-    if (head->state == IDEM_SHM_EXECUTING) {
-        if (!idem_shm_is_alive(shm, head)) {
-            idem_shm_set_unknown_locked(part, head, now + idem_shm_ttl(head));
-        }
+    if (part->map[unit] != IDEM_SHM_MAP_HEAD
+        || !is_due(shm, part, head, now)) {
+        return;
     }
-    else if (head->state == IDEM_SHM_DETACHED) {
-        if (!idem_shm_is_alive(shm, head)) {
-            idem_shm_part_free_locked(part, unit);
-        }
-    }
-    else if (!idem_shm_expire_locked(part, unit, now)) {
-        note_end(part->shard, head);
+    switch (head->state) {
+    case IDEM_SHM_EXECUTING:
+        idem_shm_set_unknown_locked(part, head, now + idem_shm_ttl(head));
+        break;
+    case IDEM_SHM_DETACHED:
+        idem_shm_part_free_locked(part, unit);
+        break;
+    default:
+        (void)idem_shm_expire_locked(part, unit, now);
+        break;
     }
 }
 
-/* Bounded: a request may be waiting. */
+/* Where a step begins and ends. */
+static void purge_range(const idem_shm_part_t *part, apr_uint32_t *at,
+                        apr_uint32_t *to)
+{
+    *at = __atomic_load_n(&part->shard->purge_cursor, __ATOMIC_RELAXED)
+          % part->nunits;
+    *to = *at + PURGE_UNITS;
+    *to = *to < part->nunits - 1 ? *to : part->nunits - 1;
+}
+
+/* For a request that finds no room: it holds the lock anyway. */
 void idem_shm_purge_locked(const idem_shm_store_t *shm,
                            const idem_shm_part_t *part, apr_time_t now)
 {
-    idem_shm_shard_t *shard = part->shard;
-    apr_uint32_t at = shard->purge_cursor % part->nunits;
-    apr_uint32_t to = at + PURGE_UNITS;
+    apr_uint32_t at;
+    apr_uint32_t to;
 
-    to = to < part->nunits - 1 ? to : part->nunits - 1;
+    purge_range(part, &at, &to);
     for (; at < to; at++) {
-        if (part->map[at] == IDEM_SHM_MAP_HEAD) {
-            purge_head(shm, part, at, now);
+        purge_head(shm, part, at, now);
+    }
+    move_cursor(part, to);
+}
+
+/* What is due from @a at on, without the lock. @return where it ended */
+static apr_uint32_t purge_scan(const idem_shm_store_t *shm,
+                               const idem_shm_part_t *part, apr_uint32_t at,
+                               apr_uint32_t to, apr_time_t now,
+                               apr_uint32_t *due, int *n)
+{
+    for (*n = 0; at < to && *n < PURGE_HEADS; at++) {
+        if (part->map[at] == IDEM_SHM_MAP_HEAD
+            && is_due(shm, part, idem_shm_part_head(part, at), now)) {
+            due[(*n)++] = at;
         }
     }
-    shard->purge_cursor = to;
-    if (to >= part->nunits - 1) {
-        shard->purge_cursor = 0;
-        shard->oldest = shard->sweep_oldest;
-        shard->sweep_oldest = 0;
+    return at;
+}
+
+/* Most heads are not due, and all of them have to be fetched from memory:
+ * that is done before the lock is taken. */
+void idem_shm_purge_step(const idem_shm_store_t *shm, apr_uint32_t i,
+                         apr_time_t now)
+{
+    const idem_shm_part_t *part = &shm->parts[i];
+    apr_uint32_t due[PURGE_HEADS];
+    apr_uint32_t at;
+    apr_uint32_t to;
+    int n;
+    int k;
+
+    purge_range(part, &at, &to);
+    while (at < to) {
+        at = purge_scan(shm, part, at, to, now, due, &n);
+        if (n == 0) {
+            continue;
+        }
+        if (idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT) != APR_SUCCESS) {
+            return;
+        }
+        for (k = 0; k < n; k++) {
+            purge_head(shm, part, due[k], now);
+        }
+        idem_shm_leave(shm, i);
     }
+    move_cursor(part, to);
 }
 
 void idem_shm_purge(idem_store_t *store, apr_time_t now)
@@ -166,11 +263,7 @@ void idem_shm_purge(idem_store_t *store, apr_time_t now)
     idem_shm_owner_check(shm->owners);
     for (i = 0; i < shm->nshards; i++) {
         for (step = 0; step < PURGE_STEPS; step++) {
-            if (idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT) != APR_SUCCESS) {
-                break;
-            }
-            idem_shm_purge_locked(shm, &shm->parts[i], now);
-            idem_shm_leave(shm, i);
+            idem_shm_purge_step(shm, i, now);
         }
     }
 }

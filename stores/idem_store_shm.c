@@ -216,6 +216,7 @@ static void shm_usage(idem_store_t *store, idem_usage_t *usage)
     for (i = 0; i < shm->nshards; i++) {
         const idem_shm_part_t *part = &shm->parts[i];
         const idem_shm_shard_t *shard = part->shard;
+        apr_time_t oldest;
 
         usage->size += (apr_uint64_t)part->nunits * IDEM_SHM_UNIT;
         usage->used +=
@@ -225,9 +226,9 @@ static void shm_usage(idem_store_t *store, idem_usage_t *usage)
         usage->not_retained += shard->not_retained;
         usage->unknown += shard->unknown;
         usage->tombstones += shard->tombstones;
-        if (shard->oldest != 0
-            && (usage->oldest == 0 || shard->oldest < usage->oldest)) {
-            usage->oldest = shard->oldest;
+        oldest = __atomic_load_n(&shard->oldest, __ATOMIC_RELAXED);
+        if (oldest != 0 && (usage->oldest == 0 || oldest < usage->oldest)) {
+            usage->oldest = oldest;
         }
         usage->expired += shard->expired;
         usage->repairs += shard->repairs;

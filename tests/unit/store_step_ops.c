@@ -126,6 +126,12 @@ static void forget(scene_t *s)
  * comes before it, changes none of this. */
 static void purge(scene_t *s)
 {
+    idem_shm_purge_step((const idem_shm_store_t *)s->store, 0, LATE);
+}
+
+/* As a request does that finds no room. */
+static void purge_inside(scene_t *s)
+{
     const idem_shm_store_t *shm = (const idem_shm_store_t *)s->store;
 
     if (idem_shm_enter(shm, 0, IDEM_SHM_LOCK_WAIT) == APR_SUCCESS) {
@@ -298,6 +304,8 @@ const op_t ops[] = {
       0 },
     { "enter", NULL, NULL, enter, ABSENT, 0, T0, NULL, 0 },
     { "purge", leave_remains, NULL, purge, ABSENT, UNKNOWN, LATE, NULL, 0 },
+    { "purge, inside", leave_remains, NULL, purge_inside, ABSENT, UNKNOWN,
+      LATE, NULL, 0 },
     { "bury", put_mortal, NULL, claim_late, EXPIRED, 0, LATE, NULL, 0 },
     { "bury out of holes", put_into_holes, NULL, claim_late, EXPIRED, 0, LATE,
       NULL, 0 },
