@@ -127,6 +127,39 @@ def test_no_more_than_may_wait(site):
             conn.close()
 
 
+def test_one_host_gets_half(site):
+    """Of several virtual hosts none takes the turn of the others"""
+    api = site(conf="IdempotencyMaxWaiters 4\n" + "".join(
+        "<VirtualHost 127.0.0.1:@PORT@>\nServerName %s.test\n"
+        "</VirtualHost>\n" % name for name in ("one", "two")), **WAIT)
+    conns = []
+
+    def send(host, count):
+        made = [api.conn() for _ in range(count)]
+        for conn in made:
+            conn.send(api.raw("POST", "/gate", '"h"', host=host))
+        conns.extend(made)
+        return made
+    firsts = send("one.test", 1) + send("two.test", 1)
+    api.wait_n(2)
+    ones = send("one.test", 2)
+    time.sleep(0.3)
+    begin = time.monotonic()
+    for _ in range(2):
+        is_problem(api.post("/gate", '"h"', host="one.test"), 409,
+                   "in-progress")
+    assert time.monotonic() - begin < 1
+    twos = send("two.test", 2)
+    time.sleep(0.3)
+    is_problem(api.post("/gate", '"h"', host="two.test"), 409, "in-progress")
+    api.open_gate()
+    assert [conn.answer().marked for conn in firsts] == [False] * 2
+    assert [conn.answer().marked for conn in ones + twos] == [True] * 4
+    for conn in conns:
+        conn.close()
+    assert api.n == 2
+
+
 def test_a_quarter_may_wait(site):
     """contract 5: 25 % of the workers, which are 64 here, if nothing is set"""
     api = site(location="IdempotencyWait 20")
