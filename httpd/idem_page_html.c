@@ -252,7 +252,7 @@ static void store(request_rec *r, const idem_view_t *view)
         fact(r, "Next to expire", time_left(view, pool));
     }
     fact(r, "Freed", idem_html_number(usage->expired, pool));
-    fact(r, "Refused for room", idem_html_number(usage->refused, pool));
+    fact(r, "No room", idem_html_number(usage->refused, pool));
     fact(r, "Repairs", idem_html_number(usage->repairs, pool));
     ap_rputs("</dl>\n</div>\n</section>\n", r);
 }

@@ -11,6 +11,8 @@ import redisrig
 import rig
 from client import is_problem
 from rig import wait_until
+from test_admin import act, listed, show
+from test_status import ADMIN, get, metrics, status
 
 QUICK = ("connect=50ms", "timeout=150ms", "lease=1s")
 SLOW = ("connect=50ms", "timeout=150ms", "lease=30s")
@@ -355,3 +357,33 @@ def test_start_without_redis(start, redis):
     redis.start()
     assert retry_until(api, '"k"', 201)
     assert api.n == 1
+
+
+def test_keys_can_be_listed_and_released(start):
+    """issue 5, 3: the status page with this store"""
+    api = start(conf=ADMIN)
+    for i in range(30):
+        api.post("/orders", "k%d" % i)
+    rows = listed(api, limit=7)
+    assert len(rows) == 30
+    assert {row["state"] for row in rows} == {"done"}
+    told = show(api, "k3").json
+    assert told["answer"]["status"] == 201
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/gate", "g"))
+        api.wait_n(31)
+        assert show(api, "g").json["state"] == "executing"
+        assert act(api, "release", id=told["id"]).json["was"] == "done"
+        running = show(api, "g").json["id"]
+        assert act(api, "release", id=running).json["was"] == "executing"
+        api.open_gate()
+        assert conn.answer().status == 201
+    assert not api.post("/orders", "k3").marked
+    assert not api.post("/gate", "g").marked
+    mine = listed(api)[0]["host"]
+    assert act(api, "purge", host=mine).json == {"purged": 31}
+    assert listed(api) == []
+    numbers = status(api)
+    assert numbers["store"]["name"] == "redis"
+    assert get(api, "/admin").status == 200
+    metrics(api)
