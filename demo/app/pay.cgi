@@ -8,6 +8,9 @@ number=$(
     echo "$n" >"$PAYMENTS"
     echo "$n"
 ) 9>"$PAYMENTS.lock"
+case ${QUERY_STRING-} in
+sleep=[0-9]) sleep "${QUERY_STRING#sleep=}" ;;
+esac
 printf 'Status: 201 Created\r\nContent-Type: text/plain\r\n'
 printf 'Location: /payments/%s\r\n\r\n' "$number"
 printf 'payment %s by process %s: %s\n' "$number" "$$" "$body"

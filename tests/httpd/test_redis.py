@@ -387,3 +387,25 @@ def test_keys_can_be_listed_and_released(start):
     assert numbers["store"]["name"] == "redis"
     assert get(api, "/admin").status == 200
     metrics(api)
+
+
+def test_acl_of_the_manual(start, redis):
+    """docs/clustering.md: what a user of its own needs, and no more"""
+    manual = os.path.join(rig.HERE, "..", "..", "docs", "clustering.md")
+    with open(manual) as file:
+        text = file.read()
+    text = text[text.index("    ACL SETUSER"):].split("\n\n")[0]
+    words = text.replace("PASSWORD", "s3cret").split()
+    redis.do(*words)
+    redis.do("ACL", "SETUSER", "default", "off")
+    api = start(url="url=redis://httpd:s3cret@127.0.0.1:%d/0" % redis.port)
+    first = api.post("/orders", '"k"')
+    assert first.status == 201 and api.post("/orders", '"k"').marked
+    assert api.post("/st/503", '"r"').status == 503
+    with api.conn(30) as running:
+        running.send(api.raw("POST", "/slow/1500", '"s"'))
+        assert running.answer().status == 201
+    assert api.post("/slow/1500", '"s"').marked
+    assert "nothing on disk" in api.server.log()
+    api.server.stop()
+    assert "IDEM0103" not in api.server.log()
