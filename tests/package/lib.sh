@@ -58,7 +58,7 @@ make_base() {
         echo 127.0.0.1 localhost >"$1/etc/hosts"
 }
 
-# make_server ROOT: an Apache with PHP, as a newcomer has it. Packages start and
+# make_server ROOT: an Apache with PHP, as a newcomer has it, and Redis. Packages start and
 # restart services in it only later: without init that takes a policy.
 make_server() {
     local base
@@ -67,7 +67,7 @@ make_server() {
         chmod 755 "$1/usr/sbin/policy-rc.d" &&
         inside "$1" net apt-get update -qq &&
         inside "$1" net apt-get install -y -qq --no-install-recommends \
-            apache2 libapache2-mod-php curl logrotate procps &&
+            apache2 libapache2-mod-php curl logrotate procps redis-server &&
         inside "$1" net apt-get clean &&
         printf '#!/bin/sh\nexit 0\n' >"$1/usr/sbin/policy-rc.d"
 }
@@ -83,7 +83,7 @@ chroot_of() {
         if [ -n "$(find "$root/made" -mtime -7 2>/dev/null)" ]; then
             exit 0
         fi
-        rm -rf --one-file-system "$root" "$root.new"
+        rm -rf --one-file-system "$chroots/$1-$codename"-*
         mkdir "$root.new" && "make_$1" "$root.new" >"$root.log" 2>&1 || {
             tail -20 "$root.log" >&2
             exit 1
