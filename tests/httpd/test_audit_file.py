@@ -217,8 +217,7 @@ def test_scripts_do_not_inherit_the_pipe(own):
     api = own(conf=PIPE)
     api.server.file("cgi/fds", FDS, 0o755)
     api.server.start()
-    reader = "/proc/%d/fd/0" % writers(api)[0]
-    pipe = os.readlink(reader)
+    pipe = os.readlink("/proc/%d/fd/0" % reader_of(api))
     assert pipe.startswith("pipe:")
     body = api.post("/cgi/fds", '"f"').body.decode()
     assert "pipe:" in body or "error.log" in body
@@ -307,6 +306,11 @@ def test_a_disk_that_fills_up_and_is_freed(own, small_disk):
 PIPE = 'IdempotencyAuditLog "|$exec cat >>@ROOT@/logs/audit.log"\n'
 
 
+def reader_of(api):
+    """The program, once the shell has become it."""
+    return wait_until(lambda: writers(api), 10)[0]
+
+
 def writers(api):
     """Processes that read our pipe."""
     found = []
@@ -340,7 +344,7 @@ def test_a_program_that_does_not_read_holds_up_nobody(own):
     api = own(conf=PIPE)
     api.server.start()
     api.expect_log("IDEM0063")
-    reader = writers(api)[0]
+    reader = reader_of(api)
     os.kill(reader, signal.SIGSTOP)
     try:
         began = time.monotonic()
@@ -366,7 +370,7 @@ def test_a_program_that_dies_is_started_again(own):
     api.expect_log("IDEM0063", "AH00106")
     watch = audit.Watch(api)
     watch.post("/orders", '"one"')
-    os.kill(writers(api)[0], signal.SIGKILL)
+    os.kill(reader_of(api), signal.SIGKILL)
     assert api.post("/orders", '"two"').status == 201
     assert wait_until(lambda: writers(api), 12)
     api.post("/orders", '"three"')
