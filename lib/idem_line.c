@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define NAME_MAX_LEN 16
-#define UNIT_MAX 12 /* of one character: a surrogate pair, \uXXXX\uXXXX */
+#define UNIT_MAX 12 /* of one character: a surrogate pair, \uHHHH\uHHHH */
 
 static const char hex[] = "0123456789abcdef";
 
