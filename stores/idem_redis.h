@@ -50,7 +50,6 @@ typedef struct idem_redis_conn_t {
     struct idem_redis_conn_t *next; /* while idle */
     apr_time_t used;                /* when it was last given back */
     unsigned generation;
-    int is_new;    /* nothing was sent yet but the greeting */
     int allow_oom; /* its Redis knows scripts that may go over maxmemory */
 } idem_redis_conn_t;
 

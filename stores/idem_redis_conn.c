@@ -97,7 +97,6 @@ apr_status_t idem_redis_reply(idem_redis_conn_t *conn, redisReply **reply,
         }
         if (got) {
             *reply = got;
-            conn->is_new = 0;
             return APR_SUCCESS;
         }
         if (c->reader->len - c->reader->pos > REPLY_MAX) {
@@ -126,7 +125,8 @@ int idem_redis_is_stale(const idem_redis_conn_t *conn)
 
     /* Nothing is owed on an idle connection: a byte, an end and an error are
      * all signs that it cannot be used. */
-    return poll(&pfd, 1, 0) != 0;
+    return conn->c->reader->len != conn->c->reader->pos
+           || poll(&pfd, 1, 0) != 0;
 }
 
 /* ----------------------------------------------------------------- errors */
@@ -221,7 +221,6 @@ static apr_status_t open_to(idem_redis_conn_t **conn,
         idem_redis_disconnect(made);
         return rv;
     }
-    made->is_new = 1;
     *conn = made;
     return APR_SUCCESS;
 }
@@ -355,7 +354,6 @@ static apr_status_t greet(idem_redis_store_t *redis, idem_redis_conn_t *conn)
     if (rv == APR_SUCCESS) {
         rv = read_version(redis, conn, deadline);
     }
-    conn->is_new = 1;
     return rv;
 }
 

@@ -347,6 +347,7 @@ static apr_status_t send_batch(idem_redis_store_t *redis,
     apr_time_t sent = idem_redis_uptime();
     apr_time_t deadline = sent + redis->conf->timeout;
     int unknown = -1; /* the last one whose script Redis did not know */
+    apr_status_t told = APR_SUCCESS;
     apr_status_t rv = APR_SUCCESS;
     redisReply *reply;
     int i;
@@ -367,15 +368,17 @@ static apr_status_t send_batch(idem_redis_store_t *redis,
             unknown = i;
         }
         else {
-            rv = idem_redis_status_of(reply);
-            idem_redis_failed(redis, reply->str);
+            /* The answers to the others are to be taken all the same: what is
+             * left would be taken for that to the next call. */
+            told = idem_redis_status_of(reply);
+            idem_redis_failed(redis, reply->str ? reply->str : "no number");
         }
         freeReplyObject(reply);
     }
     if (rv == APR_SUCCESS && unknown >= 0) {
         rv = teach(redis, conn, &due[unknown], deadline);
     }
-    return rv;
+    return rv == APR_SUCCESS ? told : rv;
 }
 
 /* What could not be settled for so long has lapsed. */

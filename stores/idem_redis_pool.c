@@ -58,12 +58,13 @@ void idem_redis_pool_close(idem_redis_pool_t *pool)
 /* ---------------------------------------------------------------- breaker */
 
 /* Does it say that Redis cannot be used, rather than that it refused one
- * thing? With too little memory it still answers what is recorded. */
+ * thing? With too little memory, and as a replica, it still answers at once
+ * what is recorded. */
 static int is_failure(apr_status_t rv)
 {
     return rv != APR_SUCCESS && !APR_STATUS_IS_ENOSPC(rv)
            && !APR_STATUS_IS_EAGAIN(rv) && !APR_STATUS_IS_INCOMPLETE(rv)
-           && !APR_STATUS_IS_ENOMEM(rv);
+           && !APR_STATUS_IS_ENOMEM(rv) && rv != APR_FROM_OS_ERROR(EROFS);
 }
 
 static int may_pass_locked(idem_redis_pool_t *pool)
@@ -214,7 +215,7 @@ apr_status_t idem_redis_take(idem_redis_conn_t **conn,
 /* A connection that met this cannot be used for the next call. */
 static int is_spoilt(apr_status_t rv)
 {
-    return is_failure(rv) && !APR_STATUS_IS_NOTFOUND(rv);
+    return is_failure(rv) || rv == APR_FROM_OS_ERROR(EROFS);
 }
 
 void idem_redis_give(idem_redis_store_t *redis, idem_redis_conn_t *conn,
