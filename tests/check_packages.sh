@@ -1,5 +1,5 @@
 #!/bin/sh
-# check_packages.sh: packages, demo and tests name what configure asks for,
+# check_packages.sh: packages, demos and tests name what configure asks for,
 # and one version.
 # SPDX-License-Identifier: Apache-2.0
 cd "${srcdir:-.}" || exit 99
@@ -31,6 +31,8 @@ for name in $names; do
     done
     grep -qF "pkgconfig($name)" packaging/rpm/mod_idempotency.spec ||
         wrong "the spec lacks pkgconfig($name)"
+    [ "$name" = cmocka ] || grep -qw -e "$package" demo/cluster ||
+        wrong "demo/cluster lacks $package, which configure asks for"
     # The demo wants what the base module wants, and no more.
     case $name in
     cmocka | hiredis* | zlib) ;;

@@ -58,8 +58,9 @@ make_base() {
         echo 127.0.0.1 localhost >"$1/etc/hosts"
 }
 
-# make_server ROOT: an Apache with PHP, as a newcomer has it, and Redis. Packages start and
-# restart services in it only later: without init that takes a policy.
+# make_server ROOT: an Apache with PHP, as a newcomer has it, and Redis.
+# Packages start and restart services in it only later: without init that
+# takes a policy.
 make_server() {
     local base
     base=$(chroot_of base) && cp -a "$base/." "$1" &&
