@@ -62,12 +62,17 @@ def test_authorization_comes_first(own):
     server = api.server
     server.write(location=AUTH % (server.root, "B"))
     server.again(signal.SIGUSR1)
+    # For a moment a child of old may still take the connection.
+    assert rig.wait_until(lambda: api.post(
+        "/orders", '"s"', user=basic("A")).status in (401, 403), 10)
     refused = api.post("/orders", '"s"', user=basic("A"))
     assert refused.status in (401, 403) and not refused.marked
     assert first.body not in refused.body
     # The record is untouched.
     server.write(location=AUTH % (server.root, "A B"))
     server.again(signal.SIGUSR1)
+    assert rig.wait_until(lambda: api.post(
+        "/orders", '"s"', user=basic("A")).status == 201, 10)
     again = api.post("/orders", '"s"', user=basic("A"))
     assert again.marked and again.body == first.body
     assert api.n == 1
