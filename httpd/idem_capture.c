@@ -16,6 +16,9 @@
  */
 #include "idem_capture.h"
 
+#include <sys/socket.h>
+
+#include <apr_portable.h>
 #include <apr_strings.h>
 
 static ap_filter_rec_t *capture_filter;
@@ -69,6 +72,7 @@ static void send_piece(idem_ctx_t *ctx, turn_t *turn)
     }
     APR_BRIGADE_INSERT_TAIL(turn->out,
                             apr_bucket_flush_create(turn->f->c->bucket_alloc));
+    ctx->head_sent = 1;
     if (!ctx->client_gone
         && ap_pass_brigade(turn->f->next, turn->out) != APR_SUCCESS) {
         ctx->client_gone = 1;
@@ -169,6 +173,20 @@ static void scan_for_eoc(turn_t *turn, apr_bucket_brigade *bb)
     }
 }
 
+/* Without chunks or a length a closed connection is the end of a whole
+ * answer: it has to be reset. */
+static void reset_connection(conn_rec *c)
+{
+    struct linger none = { 1, 0 };
+    apr_socket_t *sock = ap_get_conn_socket(c);
+    apr_os_sock_t fd;
+
+    if (sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    }
+    c->aborted = 1;
+}
+
 /* The head has left with a status: all that can still be said is that the
  * body is not whole, by not ending it. */
 static apr_status_t break_off(idem_ctx_t *ctx, ap_filter_t *f,
@@ -176,6 +194,7 @@ static apr_status_t break_off(idem_ctx_t *ctx, ap_filter_t *f,
 {
     apr_bucket_alloc_t *alloc = f->c->bucket_alloc;
     ap_filter_t *next = f->next;
+    apr_status_t rv;
 
     apr_brigade_cleanup(bb);
     ap_remove_output_filter(f);
@@ -187,7 +206,12 @@ static apr_status_t break_off(idem_ctx_t *ctx, ap_filter_t *f,
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(alloc));
     f->c->keepalive = AP_CONN_CLOSE;
     remember_abort(ctx, f->c);
-    return ap_pass_brigade(next, bb);
+    rv = ap_pass_brigade(next, bb);
+    if (ctx->head_sent && f->r->proto_num < HTTP_VERSION(1, 1)
+        && ctx->seen.content_length < 0) {
+        reset_connection(f->c);
+    }
+    return rv;
 }
 
 /* Rule 5. Status 200 first, or ap_die() takes the error for a recursive one

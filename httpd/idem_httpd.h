@@ -199,7 +199,8 @@ typedef struct {
     idem_seen_t seen;
     int client_gone; /* at any time: told again before sending */
     idem_path_t path;
-    int streaming;            /* bytes have been passed on */
+    int streaming;            /* bytes are passed on */
+    int head_sent;            /* while streaming */
     apr_bucket_brigade *held; /* streaming: what waits for the commit */
     idem_blob_t head;         /* of the record, made when streaming began */
     int release_asked;        /* by the application */
