@@ -82,7 +82,8 @@ awk '
     /^## / { flush(); name = ""; where = preset = "-" }
     /^## Idempotency/ { name = $2 }
     name && /^\| Context \| / {
-        where = /\.htaccess/ ? "everywhere" : /directory/ ? "sections" : "server"
+        where = /\.htaccess/ ? "everywhere" : \
+            /directory/ ? "sections" : "server"
     }
     name && /^\| Default \| / {
         preset = $0
