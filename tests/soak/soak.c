@@ -302,6 +302,8 @@ int main(int argc, char **argv)
            (unsigned long)model->runs, (unsigned long)model->replays,
            (unsigned long)model->late, (unsigned long)model->refused,
            (unsigned long)model->unjudged);
+    printf("%lu calls gave up waiting for a lock, after their second\n",
+           (unsigned long)model->gave_up);
     idem_shm_close(&segment);
     return model->faults[LOST] + model->faults[TORN] + model->faults[DOUBLE]
                    + model->faults[STUCK]

@@ -65,6 +65,7 @@ typedef struct {
     apr_uint64_t late; /* claims that met a tombstone */
     apr_uint64_t runs;
     apr_uint64_t refused;
+    apr_uint64_t gave_up; /* calls that waited a second for a lock */
     apr_uint64_t unjudged;
     apr_uint64_t word[KEYS];
     life_t life[LIVES];
@@ -80,6 +81,10 @@ extern apr_uint32_t birth;
 /* ---- soak_model.c */
 
 void fault(int kind, apr_uint32_t key, const char *what);
+/** A call could not have a lock in time: the one that has it may not have had
+ *  the processor. Again and again, that is a fault. */
+void gave_up(apr_uint32_t key, apr_status_t rv);
+void did_not_give_up(void);
 apr_uint64_t word_of(apr_uint32_t key);
 int swap(apr_uint32_t key, apr_uint64_t was, apr_uint64_t is);
 int state_of(apr_uint64_t w);

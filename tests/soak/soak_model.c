@@ -5,11 +5,33 @@
 
 #include <stdio.h>
 
+/* So many times in a row, a second each. */
+#define GIVE_UPS 5
+
 void fault(int kind, apr_uint32_t key, const char *what)
 {
     if (__atomic_fetch_add(&model->faults[kind], 1, __ATOMIC_RELAXED) < 20) {
         fprintf(stderr, "\nkey %u: %s\n", key, what);
     }
+}
+
+static int given_up;
+
+void gave_up(apr_uint32_t key, apr_status_t rv)
+{
+    __atomic_add_fetch(&model->gave_up, 1, __ATOMIC_RELAXED);
+    if (!(APR_STATUS_IS_TIMEUP(rv) || APR_STATUS_IS_EBUSY(rv))) {
+        fprintf(stderr, "\nstatus %d\n", rv);
+        fault(STUCK, key, "a call failed");
+    }
+    else if (++given_up >= GIVE_UPS) {
+        fault(STUCK, key, "no lock, again and again");
+    }
+}
+
+void did_not_give_up(void)
+{
+    given_up = 0;
 }
 
 /* ------------------------------------------------------------------ words */

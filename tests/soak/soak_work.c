@@ -65,7 +65,7 @@ static void ended(apr_uint32_t key, apr_uint64_t w, apr_uint64_t is,
                   apr_status_t rv)
 {
     if (APR_STATUS_IS_TIMEUP(rv) || APR_STATUS_IS_EBUSY(rv)) {
-        fault(STUCK, key, "no lock");
+        gave_up(key, rv);
     }
     else if (rv == APR_SUCCESS) {
         (void)swap(key, w, is);
@@ -179,9 +179,10 @@ idem_claim_t once(apr_uint32_t key, int rerun, apr_pool_t *pool)
         return IDEM_CLAIM_NEW;
     }
     if (rv != APR_SUCCESS) {
-        fault(STUCK, key, "no claim");
+        gave_up(key, rv);
         return IDEM_CLAIM_NEW;
     }
+    did_not_give_up();
     if (claim == IDEM_CLAIM_NEW) {
         apr_uint64_t w = note(key, before, busy, rerun, &token, ttl);
 
@@ -213,14 +214,16 @@ static void look(apr_uint32_t key, const idem_digest_t *id, apr_pool_t *pool)
     apr_uint64_t fence;
     idem_blob_t record;
     int n = 64;
+    apr_status_t rv;
 
     if (idem_store_look(store, entries, &record, id, pool) == APR_SUCCESS
         && entries[0].life == IDEM_LIFE_DONE
         && !is_answer(&record, key, &fence)) {
         fault(TORN, key, "an administrator sees what nobody committed");
     }
-    if (idem_store_list(store, entries, &n, &cursor) != APR_SUCCESS) {
-        fault(STUCK, key, "no list");
+    rv = idem_store_list(store, entries, &n, &cursor);
+    if (rv != APR_SUCCESS) {
+        gave_up(key, rv);
     }
 }
 
