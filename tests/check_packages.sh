@@ -43,6 +43,13 @@ for name in $names; do
     esac
 done
 
+# A base system has no pgrep.
+for file in demo/run demo/cluster; do
+    if grep -qw -e pgrep -e pkill $file; then
+        grep -qw procps $file || wrong "$file uses pgrep and lacks procps"
+    fi
+done
+
 version=$(sed -n 's/^AC_INIT(\[mod_idempotency\], \[\(.*\)\])$/\1/p' \
     configure.ac)
 grep -q "^mod-idempotency ($version-" debian/changelog ||
