@@ -275,6 +275,28 @@ static apr_status_t expect_ok(idem_redis_store_t *redis,
     return rv;
 }
 
+/* Of the answer to AUTH only the first word is told: who does not know the
+ * command may quote what came with it. */
+static apr_status_t expect_auth(idem_redis_store_t *redis,
+                                idem_redis_conn_t *conn, apr_time_t deadline)
+{
+    redisReply *reply;
+    apr_status_t rv = idem_redis_reply(conn, &reply, deadline);
+    char text[64];
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    if (reply->type == REDIS_REPLY_ERROR) {
+        apr_snprintf(text, sizeof(text), "AUTH was refused: %.*s",
+                     (int)strcspn(reply->str, " "), reply->str);
+        idem_redis_failed(redis, text);
+        rv = APR_EACCES;
+    }
+    freeReplyObject(reply);
+    return rv;
+}
+
 /* From 7.0 on a script can be allowed to go over maxmemory. Who may not ask
  * for the version does without. But it has to be known now whether a password
  * is missing: of a client without one Redis 7 refuses a call of a script for
@@ -343,7 +365,7 @@ static apr_status_t greet(idem_redis_store_t *redis, idem_redis_conn_t *conn)
     }
     rv = rv == APR_SUCCESS ? queue_words(conn, "INFO", "server", NULL) : rv;
     if (rv == APR_SUCCESS && conf->password) {
-        rv = expect_ok(redis, conn, deadline);
+        rv = expect_auth(redis, conn, deadline);
     }
     if (rv == APR_SUCCESS && conf->db != 0) {
         rv = expect_ok(redis, conn, deadline);

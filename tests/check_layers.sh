@@ -30,6 +30,15 @@ if [ -f "${IDEM_MODULE-}" ] && command -v nm >/dev/null; then
         echo "$shown"
         exit 1
     fi
+    redis=${IDEM_MODULE%.so}_redis.so
+    if [ -f "$redis" ]; then
+        shown=$(nm -D --defined-only "$redis" | sed 's/.* //')
+        if [ "$shown" != idempotency_redis_module ]; then
+            echo "exported, besides or instead of idempotency_redis_module:"
+            echo "$shown"
+            exit 1
+        fi
+    fi
     # jansson, which mod_md loads, has functions of these names too.
     if nm -D --undefined-only "$IDEM_MODULE" |
         grep -E ' json_object_(get|iter_next)(@|$)'; then

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <apr_strings.h>
+
 static const char *option(const char *name, const char *value,
                           apr_pool_t *pool)
 {
@@ -115,18 +117,40 @@ static void short_lease_is_refused(void **state)
     assert_null(idem_redis_check(conf, *state));
 }
 
+/* This Redis does not know AUTH, and quotes what came with it. */
+static void password_that_redis_quotes_is_not_told(void **state)
+{
+    const char *options[] = { NULL, NULL };
+    idem_claim_t claim;
+    idem_token_t token;
+    idem_store_t *store;
+    idem_redis_news_t news;
+
+    options[0] = apr_psprintf(*state, "url=redis://:s3cret@127.0.0.1:%d/0",
+                              server.port);
+    store = redis_store(*state, options);
+    assert_true(APR_STATUS_IS_EACCES(
+        try_claim(store, 1, 7, 0, T0, &claim, &token, *state)));
+    assert_true(idem_redis_tick(store, &news));
+    assert_string_equal(news.failure, "AUTH was refused: ERR");
+}
+
 int main(void)
 {
+    static const char *const options[] = { "--rename-command", "AUTH", "",
+                                           NULL };
+
     const struct CMUnitTest tests[] = {
         pool_test(bad_options_are_told_and_no_password),
         pool_test(urls_are_taken_apart),
         pool_test(secret_file_is_nobody_elses),
         pool_test(short_lease_is_refused),
+        pool_test(password_that_redis_quotes_is_not_told),
     };
     int failed;
 
     apr_initialize();
-    server_start(NULL); /* for its folder */
+    server_start(options);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     server_stop();
     return failed;
