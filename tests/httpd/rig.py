@@ -58,7 +58,8 @@ DefaultRuntimeDir run
 PidFile run/httpd.pid
 ErrorLog logs/error.log
 LogLevel {level}
-LogFormat "%{{IDEMPOTENCY_RESULT}}e %>s %r" result
+LogFormat "%{{IDEMPOTENCY_RESULT}}e %>s %r \
+%{{begin:sec}}t.%{{begin:usec_frac}}t" result
 CustomLog logs/access.log result
 Timeout {timeout}
 KeepAliveTimeout 5
@@ -368,14 +369,16 @@ class Server:
                 and not any(re.search(e, line) for e in self.expected)]
 
     def results(self, tag, number):
-        """Result words of a test's requests, from the access log."""
+        """Result words of a test's requests, from the access log, in the
+        order in which they began."""
         def words():
             lines = [line for line in self.read_log("logs/access.log")
                      .splitlines() if tag in line]
             return lines if len(lines) >= number else None
         lines = wait_until(words, 10)
         assert lines and len(lines) == number, lines
-        return [line.split()[0] for line in lines]
+        return [line.split()[0] for line in
+                sorted(lines, key=lambda line: line.split()[-1])]
 
     def status(self):
         """The module's numbers in mod_status."""
