@@ -36,13 +36,10 @@ static int is_nph(const request_rec *r)
  * and the handler is final. */
 static int idem_fixups(request_rec *r)
 {
-    const idem_dir_conf_t *conf = idem_config_get(r);
+    const idem_dir_conf_t *conf = r->main ? NULL : idem_config_get(r);
     const char *key, *why = NULL;
 
-    if (r->main || conf->engine != 1 || !idem_request_is_covered(r, conf)) {
-        return DECLINED;
-    }
-    if (idem_request_key(&key, &why, r, conf, NULL) == APR_SUCCESS) {
+    if (conf && idem_request_key(&key, &why, r, conf, NULL) == APR_SUCCESS) {
         apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", key);
     }
     return DECLINED;
@@ -274,10 +271,7 @@ static int idem_handler(request_rec *r)
         return DECLINED;
     }
     conf = idem_config_get(r);
-    if (conf->engine != 1 || !idem_request_is_covered(r, conf)) {
-        return DECLINED;
-    }
-    return first_pass(r, conf);
+    return conf ? first_pass(r, conf) : DECLINED;
 }
 
 static void idem_insert_error_filter(request_rec *r)

@@ -17,7 +17,10 @@ idem_global_conf_t idem_global;
  */
 static idem_dir_conf_t defaults;
 
+static idem_dir_conf_t nothing; /* as create makes it */
+
 static void make_defaults(apr_pool_t *pconf);
+static void unset_all(idem_dir_conf_t *conf);
 
 void idem_config_reset(apr_pool_t *pconf)
 {
@@ -25,6 +28,7 @@ void idem_config_reset(apr_pool_t *pconf)
     idem_config_reset_store();
     idem_global.waiters_max = IDEM_UNSET;
     make_defaults(pconf);
+    unset_all(&nothing);
 }
 
 void idem_config_reset_store(void)
@@ -57,11 +61,9 @@ void *idem_config_merge_srv(apr_pool_t *pool, void *vbase, void *vadd)
     return srv;
 }
 
-void *idem_config_create_dir(apr_pool_t *pool, char *dir)
+static void unset_all(idem_dir_conf_t *conf)
 {
-    idem_dir_conf_t *conf = apr_pcalloc(pool, sizeof(*conf));
-
-    (void)dir;
+    memset(conf, 0, sizeof(*conf));
     conf->engine = IDEM_UNSET;
     conf->admin = IDEM_UNSET;
     conf->require_key = IDEM_UNSET;
@@ -76,6 +78,14 @@ void *idem_config_create_dir(apr_pool_t *pool, char *dir)
     conf->wait = IDEM_UNSET;
     conf->response_max = IDEM_UNSET;
     conf->body_max = IDEM_UNSET;
+}
+
+void *idem_config_create_dir(apr_pool_t *pool, char *dir)
+{
+    idem_dir_conf_t *conf = apr_palloc(pool, sizeof(*conf));
+
+    (void)dir;
+    unset_all(conf);
     return conf;
 }
 
@@ -120,10 +130,19 @@ static void merge(idem_dir_conf_t *conf, const idem_dir_conf_t *base,
     }
 }
 
+/* httpd merges with each request, and most sections say nothing of this
+ * module: nothing is to be made for these. */
 void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add)
 {
-    idem_dir_conf_t *conf = apr_palloc(pool, sizeof(*conf));
+    idem_dir_conf_t *conf;
 
+    if (!memcmp(add, &nothing, sizeof(nothing))) {
+        return base;
+    }
+    if (!memcmp(base, &nothing, sizeof(nothing))) {
+        return add;
+    }
+    conf = apr_palloc(pool, sizeof(*conf));
     merge(conf, base, add);
     return conf;
 }
@@ -171,14 +190,26 @@ typedef struct {
     idem_dir_conf_t conf;
 } whole_t;
 
+/* The usual request pays for this and no more. */
+static int is_for_us(request_rec *r, const idem_dir_conf_t *set)
+{
+    if (set->engine != 1
+        || !idem_request_is_covered(r, set->methods ? set->methods
+                                                    : defaults.methods)) {
+        return 0;
+    }
+    return set->sources || set->require_key == 1
+           || apr_table_get(r->headers_in, DEFAULT_FIELD);
+}
+
 const idem_dir_conf_t *idem_config_get(request_rec *r)
 {
     const idem_dir_conf_t *set =
         ap_get_module_config(r->per_dir_config, &idempotency_module);
     whole_t *whole;
 
-    if (set->engine != 1) {
-        return set; /* nothing else is looked at: uncovered is the usual */
+    if (!is_for_us(r, set)) {
+        return NULL;
     }
     whole = ap_get_module_config(r->request_config, &idempotency_module);
     if (!whole || whole->set != set) {

@@ -119,7 +119,11 @@ void *idem_config_merge_dir(apr_pool_t *pool, void *base, void *add);
 void *idem_config_create_srv(apr_pool_t *pool, server_rec *s);
 void *idem_config_merge_srv(apr_pool_t *pool, void *base, void *add);
 
-/** The directory's settings with every default filled in. */
+/**
+ * The directory's settings with every default filled in.
+ * @return NULL if the request is not covered, or plainly has no key and needs
+ *         none
+ */
 const idem_dir_conf_t *idem_config_get(request_rec *r);
 
 /** IdempotencyPrincipal of a virtual host, outside of its sections. */
@@ -227,7 +231,7 @@ void idem_ctx_result(idem_ctx_t *ctx, request_rec *r, int result);
 const char *idem_ctx_short_id(const idem_ctx_t *ctx);
 
 /** Is the first request's method covered, and is this its real handler? */
-int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf);
+int idem_request_is_covered(request_rec *r, const apr_array_header_t *methods);
 
 /** The request that the client sent. */
 request_rec *idem_request_first(request_rec *r);

@@ -77,7 +77,7 @@ static int is_page_for_early_error(const request_rec *r)
     return r->prev && r->status != HTTP_OK;
 }
 
-int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf)
+int idem_request_is_covered(request_rec *r, const apr_array_header_t *methods)
 {
     const char *method = idem_request_first(r)->method;
     int i;
@@ -85,8 +85,8 @@ int idem_request_is_covered(request_rec *r, const idem_dir_conf_t *conf)
     if (is_page_for_early_error(r)) {
         return 0;
     }
-    for (i = 0; i < conf->methods->nelts; i++) {
-        if (!strcmp(method, APR_ARRAY_IDX(conf->methods, i, const char *))) {
+    for (i = 0; i < methods->nelts; i++) {
+        if (!strcmp(method, APR_ARRAY_IDX(methods, i, const char *))) {
             return 1;
         }
     }
