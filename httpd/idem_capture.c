@@ -354,13 +354,9 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     }
     ctx->seen.eos_with_data = turn.data;
     tidy_answer(ctx, r);
-    if (idem_settle_decide(ctx, r) == IDEM_KEEP_UNKNOWN
-        && idem_flow_answer(&ctx->seen) == IDEM_ANSWER_TORN) {
-        idem_settle_unknown(ctx, r);
-        return die(ctx, f, bb, &turn);
-    }
-    idem_settle(ctx, r);
-    return pass_on(ctx, f, bb, &turn);
+    return idem_settle(ctx, r) == IDEM_ANSWER_TORN
+               ? die(ctx, f, bb, &turn)
+               : pass_on(ctx, f, bb, &turn);
 }
 
 /* Rule 13: first bytes on the wire while nothing was committed: the answer

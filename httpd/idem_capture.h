@@ -23,10 +23,11 @@ void idem_settle_hear(request_rec *r);
 int idem_settle_has_content(const request_rec *r);
 apr_int64_t idem_settle_promised_length(request_rec *r);
 
-/** Decide from what was seen; then tell the store, the log and the counters.
+/**
+ * Decide from what was seen, and tell the store, the log and the counters.
+ * @return how much of the answer was seen
  */
-idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r);
-void idem_settle(idem_ctx_t *ctx, request_rec *r);
+idem_answer_t idem_settle(idem_ctx_t *ctx, request_rec *r);
 
 /** The same where the result is known already. */
 void idem_settle_unknown(idem_ctx_t *ctx, request_rec *r);

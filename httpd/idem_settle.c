@@ -262,36 +262,38 @@ apr_int64_t idem_settle_promised_length(request_rec *r)
     return value && ap_parse_strict_length(&len, value) ? len : -1;
 }
 
-idem_keep_t idem_settle_decide(idem_ctx_t *ctx, request_rec *r)
+static void fill_origin(idem_origin_t *origin, idem_ctx_t *ctx, request_rec *r)
 {
     request_rec *from = origin_of(r);
-    idem_origin_t origin = { 0 };
 
     if (!ctx->streaming) {
         ctx->seen.content_length = idem_settle_promised_length(r);
     }
     ctx->seen.has_content = idem_settle_has_content(r);
-    origin.answer = idem_flow_answer(&ctx->seen);
-    origin.status = from->status;
-    origin.path = from != r ? IDEM_PATH_ERROR : ctx->path;
-    origin.proxied = is_proxied(from);
-    origin.backend_reached = origin.proxied ? idem_proxy_reached(from)
-                                            : idem_cgid_reached(ctx, from);
-    origin.release_asked = ctx->release_asked;
-    return idem_flow_keep(&origin, ctx->conf->release);
+    origin->answer = idem_flow_answer(&ctx->seen);
+    origin->status = from->status;
+    origin->path = from != r ? IDEM_PATH_ERROR : ctx->path;
+    origin->proxied = is_proxied(from);
+    origin->backend_reached = origin->proxied ? idem_proxy_reached(from)
+                                              : idem_cgid_reached(ctx, from);
+    origin->release_asked = ctx->release_asked;
 }
 
-void idem_settle(idem_ctx_t *ctx, request_rec *r)
+idem_answer_t idem_settle(idem_ctx_t *ctx, request_rec *r)
 {
-    switch (idem_settle_decide(ctx, r)) {
+    idem_origin_t origin = { 0 };
+
+    fill_origin(&origin, ctx, r);
+    switch (idem_flow_keep(&origin, ctx->conf->release)) {
     case IDEM_KEEP_RECORD:
         settle_record(ctx, r);
-        return;
+        break;
     case IDEM_KEEP_RELEASE:
         idem_settle_release(ctx, r);
-        return;
+        break;
     case IDEM_KEEP_UNKNOWN:
+        idem_settle_unknown(ctx, r);
         break;
     }
-    idem_settle_unknown(ctx, r);
+    return origin.answer;
 }
