@@ -229,18 +229,24 @@ void idem_numbers_series(apr_uint64_t *of, const idem_tally_t *tally)
     of[IDEM_SERIES_REFUSED] = refused - of[IDEM_SERIES_UNKNOWN];
 }
 
+void idem_numbers_of_row(apr_uint64_t *of, const idem_row_t *row)
+{
+    idem_tally_t tally;
+
+    memset(&tally, 0, sizeof(tally));
+    idem_numbers_add(&tally, row);
+    idem_numbers_series(of, &tally);
+}
+
 /* Written and read while others do the same: a number may be a moment older
  * than the one beside it. */
 static void sample_row(idem_row_t *row, apr_uint32_t tick)
 {
     idem_sample_t *to = &row->sample[tick % IDEM_NUMBERS_SAMPLES];
     apr_uint64_t of[IDEM_SERIES_COUNT];
-    idem_tally_t tally;
     int i;
 
-    memset(&tally, 0, sizeof(tally));
-    idem_numbers_add(&tally, row);
-    idem_numbers_series(of, &tally);
+    idem_numbers_of_row(of, row);
     to->tick = 0;
     for (i = 0; i < IDEM_SERIES_COUNT; i++) {
         to->of[i] = (apr_uint32_t)of[i];

@@ -100,6 +100,7 @@ void idem_numbers_add(idem_tally_t *to, const idem_row_t *row);
 
 /** The same, as a sample has it. @param of  IDEM_SERIES_COUNT of them */
 void idem_numbers_series(apr_uint64_t *of, const idem_tally_t *tally);
+void idem_numbers_of_row(apr_uint64_t *of, const idem_row_t *row);
 
 /** The step that lasts, and the sample taken at its beginning or at that of
  *  an earlier one. @return NULL: there was none */

@@ -109,12 +109,9 @@ static void add_hour(idem_view_host_t *host, const idem_row_t *row,
     apr_uint32_t oldest =
         tick > IDEM_VIEW_POINTS ? tick - IDEM_VIEW_POINTS : 1;
     apr_uint64_t of[IDEM_SERIES_COUNT];
-    idem_tally_t tally;
     int i;
 
-    memset(&tally, 0, sizeof(tally));
-    idem_numbers_add(&tally, row);
-    idem_numbers_series(of, &tally);
+    idem_numbers_of_row(of, row);
     if (row->born < oldest) {
         for (; !sample && oldest <= tick; oldest++) {
             sample = idem_numbers_at(row, oldest);
