@@ -22,6 +22,7 @@
 #include <apr_strings.h>
 
 #include "idem_line.h"
+#include "idem_value.h"
 
 #define SAY_INTERVAL apr_time_from_sec(60)
 
@@ -45,12 +46,6 @@ static shared_t *shared;
 
 /* -------------------------------------------------------------- directive */
 
-static const char *bad(cmd_parms *cmd, const char *value, const char *wrong)
-{
-    return apr_psprintf(cmd->pool, "%s: '%s' %s", cmd->cmd->name, value,
-                        wrong);
-}
-
 const char *idem_audit_set(cmd_parms *cmd, void *mconfig, const char *where,
                            const char *option)
 {
@@ -61,13 +56,14 @@ const char *idem_audit_set(cmd_parms *cmd, void *mconfig, const char *where,
         return err;
     }
     if (idem_global.audit) {
-        return bad(cmd, where,
-                   "would be a second audit log; there is one for the whole "
-                   "server, such as logs/idempotency.log");
+        return idem_value_bad(cmd, where,
+                              "would be a second audit log; there is one for "
+                              "the whole server",
+                              "logs/idempotency.log");
     }
     if (option && strcmp(option, "keys=on") != 0
         && strcmp(option, "keys=off") != 0) {
-        return bad(cmd, option, "is not an option, such as keys=on");
+        return idem_value_bad(cmd, option, "is not an option", "keys=on");
     }
     idem_global.audit_keys = option && !strcmp(option, "keys=on");
     if (where[0] == '|') {
@@ -77,9 +73,9 @@ const char *idem_audit_set(cmd_parms *cmd, void *mconfig, const char *where,
         idem_global.audit = ap_server_root_relative(cmd->pool, where);
     }
     if (!idem_global.audit || !strcmp(where, "|")) {
-        return bad(cmd, where,
-                   "is neither a file nor a program, such as "
-                   "logs/idempotency.log or \"|/usr/bin/rotatelogs ...\"");
+        return idem_value_bad(cmd, where, "is neither a file nor a program",
+                              "logs/idempotency.log or "
+                              "\"|/usr/bin/rotatelogs ...\"");
     }
     return NULL;
 }
