@@ -7,12 +7,6 @@
 
 #include "idem_value.h"
 
-static const char *set_flag(cmd_parms *cmd, void *mconfig, int on)
-{
-    *(int *)((char *)mconfig + (apr_size_t)cmd->info) = on;
-    return NULL;
-}
-
 #define AT(member) ((void *)APR_OFFSETOF(idem_dir_conf_t, member))
 
 static const char *set_syntax(cmd_parms *cmd, void *mconfig, const char *arg)
@@ -195,7 +189,7 @@ static const char *add_print(cmd_parms *cmd, void *mconfig, const char *arg)
         conf->print->body = 1;
         conf->print->kinds |= IDEM_FINGERPRINT_FORM;
     }
-    else if (!strncmp(arg, "header:", 7) && idem_value_is_token(arg + 7)) {
+    else if (!strncmp(arg, "header:", 7) && idem_text_is_token(arg + 7)) {
         if (!conf->print->headers) {
             conf->print->headers =
                 apr_array_make(cmd->pool, 2, sizeof(char *));
@@ -241,7 +235,7 @@ static const char *add_field(cmd_parms *cmd, void *mconfig, const char *arg)
     apr_array_header_t **fields =
         (apr_array_header_t **)((char *)mconfig + (apr_size_t)cmd->info);
 
-    if (!idem_value_is_token(arg)) {
+    if (!idem_text_is_token(arg)) {
         return idem_value_bad(cmd, arg, "is not a field name", "X-Request-Id");
     }
     if (!*fields) {
@@ -261,7 +255,7 @@ static const char *set_marker(cmd_parms *cmd, void *mconfig, const char *arg)
         conf->marker = "";
         return NULL;
     }
-    if (!idem_value_is_token(arg) || idem_record_is_hop(arg)
+    if (!idem_text_is_token(arg) || idem_record_is_hop(arg)
         || !ap_cstr_casecmp(arg, "Content-Type")
         || !ap_cstr_casecmp(arg, "Location")) {
         return idem_value_bad(cmd, arg,
@@ -352,11 +346,11 @@ static const char *add_principal(cmd_parms *cmd, void *mconfig,
             return err;
         }
     }
-    else if (!strncmp(arg, "cookie:", 7) && idem_value_is_token(arg + 7)) {
+    else if (!strncmp(arg, "cookie:", 7) && idem_text_is_token(arg + 7)) {
         part.kind = IDEM_PRINCIPAL_COOKIE;
         part.name = arg + 7;
     }
-    else if (!strncmp(arg, "header:", 7) && idem_value_is_token(arg + 7)) {
+    else if (!strncmp(arg, "header:", 7) && idem_text_is_token(arg + 7)) {
         part.kind = IDEM_PRINCIPAL_HEADER;
         part.name = arg + 7;
     }
@@ -410,7 +404,7 @@ const command_rec idem_config_cmds[] = {
                   "longest body of a keyed request; default 0: no limit"),
     AP_INIT_TAKE1("IdempotencyStoreFailure", set_failure, NULL, NOT_HTACCESS,
                   "refuse or bypass if the store fails; default refuse"),
-    AP_INIT_FLAG("IdempotencyEngine", set_flag, AT(engine), EVERYWHERE,
+    AP_INIT_FLAG("IdempotencyEngine", ap_set_flag_slot, AT(engine), EVERYWHERE,
                  "On to protect requests here; default Off"),
     AP_INIT_ITERATE("IdempotencyMethods", add_method, NULL, EVERYWHERE,
                     "covered methods; default POST PATCH"),
@@ -425,7 +419,7 @@ const command_rec idem_config_cmds[] = {
     AP_INIT_TAKE1("IdempotencyMaxKeyAge", set_time, AT(key_age_max),
                   EVERYWHERE,
                   "how old a key with a time in it may be; default off"),
-    AP_INIT_FLAG("IdempotencyRequireKey", set_flag, AT(require_key),
+    AP_INIT_FLAG("IdempotencyRequireKey", ap_set_flag_slot, AT(require_key),
                  EVERYWHERE, "On to refuse requests without; default Off"),
     AP_INIT_ITERATE("IdempotencyFingerprint", add_print, NULL, EVERYWHERE,
                     "what has to be equal; default method uri body"),

@@ -13,19 +13,6 @@ const char *idem_value_bad(cmd_parms *cmd, const char *value,
                         value, wrong, example);
 }
 
-/* A field name is a token (RFC 9110 5.1). */
-int idem_value_is_token(const char *text)
-{
-    const char *p;
-
-    for (p = text; *p; p++) {
-        if (!apr_isalnum(*p) && !strchr("!#$%&'*+-.^_`|~", *p)) {
-            return 0;
-        }
-    }
-    return p > text;
-}
-
 int idem_value_size(const char *text, apr_off_t *size)
 {
     char *end;

@@ -13,9 +13,6 @@
 const char *idem_value_bad(cmd_parms *cmd, const char *value,
                            const char *wrong, const char *example);
 
-/** A field name is a token (RFC 9110 5.1). */
-int idem_value_is_token(const char *text);
-
 /** A number of bytes, or with K, M or G. @return 0: it is none */
 int idem_value_size(const char *text, apr_off_t *size);
 

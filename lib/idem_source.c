@@ -26,15 +26,6 @@ static const char not_multipart[] =
 
 /* ----------------------------------------------------------------- sources */
 
-static int is_token(const char *text)
-{
-    static const char tchars[] = "0123456789abcdefghijklmnopqrstuvwxyz"
-                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                 "!#$%&'*+-.^_`|~";
-
-    return *text && !text[strspn(text, tchars)];
-}
-
 apr_status_t idem_source_parse(idem_source_t *source, const char *text)
 {
     static const char *const prefixes[] = { "header:", "query:", "form:",
@@ -51,7 +42,8 @@ apr_status_t idem_source_parse(idem_source_t *source, const char *text)
         }
     }
     if (i == 4 || !*source->name || strlen(source->name) > IDEM_WANTED_NAME_MAX
-        || (source->kind == IDEM_SOURCE_HEADER && !is_token(source->name))
+        || (source->kind == IDEM_SOURCE_HEADER
+            && !idem_text_is_token(source->name))
         || (source->kind == IDEM_SOURCE_JSON
             && !idem_json_is_pointer(source->name))) {
         return APR_EINVAL;

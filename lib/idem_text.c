@@ -47,6 +47,16 @@ void idem_text_add(idem_text_t *text, const char *data, apr_size_t len)
     text->data[text->len] = '\0';
 }
 
+/* Not isalnum(): a PHP script may set a locale with more letters. */
+int idem_text_is_token(const char *text)
+{
+    static const char tchars[] = "0123456789abcdefghijklmnopqrstuvwxyz"
+                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "!#$%&'*+-.^_`|~";
+
+    return *text && !text[strspn(text, tchars)];
+}
+
 int idem_text_is_type(const char *content_type, const char *type)
 {
     apr_size_t len;

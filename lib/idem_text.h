@@ -24,6 +24,9 @@ void idem_text_init(idem_text_t *text, apr_pool_t *pool);
 /** The next bytes. */
 void idem_text_add(idem_text_t *text, const char *data, apr_size_t len);
 
+/** Is it a token, such as the name of a field (RFC 9110 5.6.2)? */
+int idem_text_is_token(const char *text);
+
 /** Is the media type of this field value (NULL: none) @a type? Case and
  * parameters do not matter. */
 int idem_text_is_type(const char *content_type, const char *type);
