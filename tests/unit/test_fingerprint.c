@@ -1,40 +1,16 @@
 /* test_fingerprint.c: what makes two requests the same, and what does not.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "idem_test.h"
+#include "print_test.h"
 
-#include <string.h>
-
-#include <apr_strings.h>
-
-#include "idem_fingerprint.h"
 #include "idem_hash.h"
 
-/* A body in pieces of step bytes; 0: at once. */
+/* A body that is compared byte for byte, or by its parts. */
 static idem_digest_t print_of(const char *type, const char *body,
                               apr_size_t len, apr_size_t step,
                               apr_pool_t *pool)
 {
-    idem_fingerprint_t *print;
-    idem_digest_t digest;
-
-    assert_int_equal(idem_fingerprint_create(&print, type, 0, pool),
-                     APR_SUCCESS);
-    idem_fingerprint_add(print, "method", "POST");
-    while (len > 0) {
-        apr_size_t n = step && step < len ? step : len;
-
-        idem_fingerprint_body(print, body, n);
-        body += n;
-        len -= n;
-    }
-    assert_int_equal(idem_fingerprint_end(print, &digest), APR_SUCCESS);
-    return digest;
-}
-
-static int same(idem_digest_t a, idem_digest_t b)
-{
-    return !memcmp(a.bytes, b.bytes, sizeof(a.bytes));
+    return print_in(type, 0, body, len, step, pool);
 }
 
 /* ----------------------------------------------------------- named parts */
@@ -115,21 +91,24 @@ static void the_digest_does_not_change_between_versions(void **state)
     "\"\r\n\r\n" value "\r\n"
 #define FORM(b, value) PART(b, "a", value) PART(b, "c", "2") "--" b "--\r\n"
 
-static idem_digest_t form(const char *type, const char *body, apr_pool_t *pool)
+static idem_digest_t multipart(const char *type, const char *body,
+                               apr_pool_t *pool)
 {
     return print_of(type, body, strlen(body), 0, pool);
 }
 
 static void another_boundary_is_the_same_form(void **state)
 {
-    idem_digest_t first = form(TYPE("AAA"), FORM("AAA", "1"), *state);
+    idem_digest_t first = multipart(TYPE("AAA"), FORM("AAA", "1"), *state);
 
-    assert_true(same(first, form(TYPE("xyz-9"), FORM("xyz-9", "1"), *state)));
-    assert_true(same(first, form(TYPE("\"x y\""), FORM("x y", "1"), *state)));
-    assert_true(same(first, form("Multipart/Form-Data;BOUNDARY=b ; x=y;",
-                                 FORM("b", "1"), *state)));
     assert_true(
-        same(first, form(TYPE("b; ; q=\"a;\\\"\""), FORM("b", "1"), *state)));
+        same(first, multipart(TYPE("xyz-9"), FORM("xyz-9", "1"), *state)));
+    assert_true(
+        same(first, multipart(TYPE("\"x y\""), FORM("x y", "1"), *state)));
+    assert_true(same(first, multipart("Multipart/Form-Data;BOUNDARY=b ; x=y;",
+                                      FORM("b", "1"), *state)));
+    assert_true(same(
+        first, multipart(TYPE("b; ; q=\"a;\\\"\""), FORM("b", "1"), *state)));
 }
 
 /* No two of these are the same form. */
@@ -159,7 +138,7 @@ static void what_is_in_a_form_counts(void **state)
     apr_size_t i, j, n = sizeof(bodies) / sizeof(*bodies);
 
     for (i = 0; i < n; i++) {
-        all[i] = form(TYPE("b"), bodies[i], *state);
+        all[i] = multipart(TYPE("b"), bodies[i], *state);
         for (j = 0; j < i; j++) {
             if (same(all[i], all[j])) {
                 fail_msg("forms %d and %d", (int)i, (int)j);
@@ -170,12 +149,13 @@ static void what_is_in_a_form_counts(void **state)
 
 static void padding_and_the_last_crlf_do_not_count(void **state)
 {
-    idem_digest_t first = form(TYPE("b"), "--b\r\n\r\n1\r\n--b--", *state);
+    idem_digest_t first =
+        multipart(TYPE("b"), "--b\r\n\r\n1\r\n--b--", *state);
 
+    assert_true(same(
+        first, multipart(TYPE("b"), "--b\r\n\r\n1\r\n--b--\r\n", *state)));
     assert_true(
-        same(first, form(TYPE("b"), "--b\r\n\r\n1\r\n--b--\r\n", *state)));
-    assert_true(
-        same(first, form(TYPE("b"), "--b \t\r\n\r\n1\r\n--b--", *state)));
+        same(first, multipart(TYPE("b"), "--b \t\r\n\r\n1\r\n--b--", *state)));
 }
 
 /* Each is a body for boundary @; the same with another boundary must differ,
@@ -228,13 +208,13 @@ static void malformed_forms_count_byte_for_byte(void **state)
     for (i = 0; i < sizeof(malformed) / sizeof(*malformed); i++) {
         char *a = with_boundary(malformed[i], 'p', *state);
         char *b = with_boundary(malformed[i], 'q', *state);
-        idem_digest_t print = form(TYPE("p"), a, *state);
+        idem_digest_t print = multipart(TYPE("p"), a, *state);
 
-        if (!same(print, form("text/plain", a, *state))) {
+        if (!same(print, multipart("text/plain", a, *state))) {
             fail_msg("malformed form %d was taken", (int)i);
         }
         assert_int_equal(!strcmp(a, b),
-                         same(print, form(TYPE("q"), b, *state)));
+                         same(print, multipart(TYPE("q"), b, *state)));
     }
 }
 
@@ -258,15 +238,15 @@ static void a_bad_content_type_counts_byte_for_byte(void **state)
         "text/plain; boundary=b",
     };
     const char *body = FORM("b", "1");
-    idem_digest_t raw = form(NULL, body, *state);
+    idem_digest_t raw = multipart(NULL, body, *state);
     apr_size_t i;
 
     for (i = 0; i < sizeof(types) / sizeof(*types); i++) {
-        if (!same(raw, form(types[i], body, *state))) {
+        if (!same(raw, multipart(types[i], body, *state))) {
             fail_msg("taken for multipart: %s", types[i]);
         }
     }
-    assert_false(same(raw, form(TYPE("b"), body, *state)));
+    assert_false(same(raw, multipart(TYPE("b"), body, *state)));
 }
 
 /* RFC 2046 5.1.1: it would look like padding. */
@@ -274,8 +254,8 @@ static void a_boundary_does_not_end_in_a_space(void **state)
 {
     const char *body = "--b \r\n\r\n1\r\n--b --";
 
-    assert_true(
-        same(form(TYPE("\"b \""), body, *state), form(NULL, body, *state)));
+    assert_true(same(multipart(TYPE("\"b \""), body, *state),
+                     multipart(NULL, body, *state)));
 }
 
 /* A form over a boundary of n characters. */
@@ -287,8 +267,9 @@ static int is_taken(int n, apr_pool_t *pool)
     memset(name, 'b', sizeof(name));
     name[n] = '\0';
     body = apr_psprintf(pool, "--%s\r\n\r\n1\r\n--%s--", name, name);
-    return same(form(TYPE("x"), "--x\r\n\r\n1\r\n--x--", pool),
-                form(apr_pstrcat(pool, TYPE(""), name, NULL), body, pool));
+    return same(
+        multipart(TYPE("x"), "--x\r\n\r\n1\r\n--x--", pool),
+        multipart(apr_pstrcat(pool, TYPE(""), name, NULL), body, pool));
 }
 
 static void a_boundary_has_up_to_70_characters(void **state)
@@ -306,9 +287,9 @@ static void a_cut_anywhere_changes_nothing(void **state)
         "b-b", "a", "\r\r\n\r\n-\r\n--\r\n--b\r\n--b-\r\n--b-c --b-b")
         PART("b-b", "f", "--b-b\r") "--b-b \t\r\nX: 1\r\n\r\n\r\n--b-b--\r\n";
     apr_size_t len = sizeof(body) - 1, cut;
-    idem_digest_t whole = form(TYPE("b-b"), body, *state);
+    idem_digest_t whole = multipart(TYPE("b-b"), body, *state);
 
-    assert_false(same(whole, form(NULL, body, *state)));
+    assert_false(same(whole, multipart(NULL, body, *state)));
     assert_true(same(whole, print_of(TYPE("b-b"), body, len, 1, *state)));
     for (cut = 1; cut < len; cut++) {
         idem_fingerprint_t *print;
@@ -341,8 +322,8 @@ static void a_boundary_inside_a_file_is_content(void **state)
         char *b = apr_psprintf(*state, "--gh\r\n\r\n%s\r\n--gh--",
                                with_boundary(inside[i], 'f', *state));
 
-        assert_true(
-            same(form(TYPE("f"), a, *state), form(TYPE("gh"), b, *state)));
+        assert_true(same(multipart(TYPE("f"), a, *state),
+                         multipart(TYPE("gh"), b, *state)));
     }
 }
 
@@ -388,8 +369,8 @@ static void headers_and_parts_are_bounded(void **state)
 
 static void a_form_of_no_parts_is_stable(void **state)
 {
-    assert_true(same(form(TYPE("p"), "--p--", *state),
-                     form(TYPE("q"), "--q--\r\n", *state)));
+    assert_true(same(multipart(TYPE("p"), "--p--", *state),
+                     multipart(TYPE("q"), "--q--\r\n", *state)));
 }
 
 int main(void)
