@@ -9,6 +9,7 @@
 #include "http_main.h"
 
 #include "idem_principal.h"
+#include "idem_value.h"
 
 #define NAMES_MAX 20 /* virtual hosts that a refusal names */
 #define SHORT_LEN 8  /* bytes of an id that log lines show */
@@ -189,10 +190,7 @@ static int take_older(idem_admin_t *admin, idem_admin_which_t *which)
 {
     const char *text = apr_table_get(admin->params, "older");
 
-    if (!text
-        || (apr_isdigit(*text)
-            && ap_timeout_parameter_parse(text, &which->older, "s")
-                   == APR_SUCCESS)) {
+    if (!text || idem_value_time(text, &which->older)) {
         return OK;
     }
     return refuse(admin,

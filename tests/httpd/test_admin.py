@@ -246,8 +246,9 @@ def test_list(api):
     assert len(listed(api, older="3s")) == 10
     assert len(listed(api, older="1h")) == 0
     assert len(listed(api, older="0")) == 11
-    for wrong in ({"state": "gone"}, {"older": "soon"}, {"limit": "0"},
-                  {"limit": "99999"}, {"cursor": "x"}, {"host": "nobody"},
+    for wrong in ({"state": "gone"}, {"older": "soon"},
+                  {"older": "5sausages"}, {"limit": "0"}, {"limit": "99999"},
+                  {"cursor": "x"}, {"host": "nobody"},
                   {"sate": "done"}, {"host": "sum:xyz"}):
         answer = get(api, "/admin?action=list&" + urllib.parse.urlencode(
             wrong))
