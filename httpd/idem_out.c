@@ -5,34 +5,13 @@
 
 #include <apr_strings.h>
 
+#include "idem_text.h"
+
+/* '<' too: nothing in it may look like a page. */
 const char *idem_out_quote(const char *text, apr_pool_t *pool)
 {
-    static const char hex[] = "0123456789abcdef";
-    const unsigned char *from = (const unsigned char *)text;
-    char *quoted = apr_palloc(pool, 6 * strlen(text) + 3);
-    char *to = quoted;
-
-    *to++ = '"';
-    for (; *from; from++) {
-        if (*from == '"' || *from == '\\') {
-            *to++ = '\\';
-            *to++ = (char)*from;
-        }
-        else if (*from < 0x20 || *from >= 0x7f || *from == '<') {
-            *to++ = '\\';
-            *to++ = 'u';
-            *to++ = '0';
-            *to++ = '0';
-            *to++ = hex[*from >> 4];
-            *to++ = hex[*from & 15];
-        }
-        else {
-            *to++ = (char)*from;
-        }
-    }
-    *to++ = '"';
-    *to = '\0';
-    return quoted;
+    return apr_pstrcat(pool, "\"", idem_text_json(text, '<', pool), "\"",
+                       NULL);
 }
 
 static void new_line(const idem_out_t *out)

@@ -7,6 +7,8 @@
 
 #include <apr_strings.h>
 
+#include "idem_text.h"
+
 typedef struct {
     const char *word;
     int status;
@@ -85,35 +87,6 @@ int idem_problem_retry_after(idem_problem_t problem)
     return row_of(problem)->retry_after;
 }
 
-/* RFC 8259 7. Bytes beyond ASCII are written as escapes too, so that the
- * result is JSON whatever they are. */
-static const char *escape(const char *text, apr_pool_t *pool)
-{
-    static const char hex[] = "0123456789abcdef";
-    char *out = apr_palloc(pool, strlen(text) * 6 + 1);
-    char *to = out;
-
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c == '"' || c == '\\') {
-            *to++ = '\\';
-            *to++ = (char)c;
-        }
-        else if (c < 0x20 || c >= 0x7f) {
-            memcpy(to, "\\u00", 4);
-            to[4] = hex[c >> 4];
-            to[5] = hex[c & 15];
-            to += 6;
-        }
-        else {
-            *to++ = (char)c;
-        }
-    }
-    *to = '\0';
-    return out;
-}
-
 static int is_retryable(idem_problem_t problem)
 {
     return problem == IDEM_PROBLEM_IN_PROGRESS
@@ -136,7 +109,7 @@ const char *idem_problem_body(idem_problem_t problem, const char *base,
         "{\n  \"type\": \"%s/%s\",\n  \"title\": \"%s\",\n"
         "  \"status\": %d,\n  \"detail\": \"%s\",\n  \"code\": \"%s\",\n"
         "  \"retryable\": %s%s\n}\n",
-        escape(base, pool), row->word, row->title, status,
-        escape(detail ? detail : row->detail, pool), row->word,
+        idem_text_json(base, '\0', pool), row->word, row->title, status,
+        idem_text_json(detail ? detail : row->detail, '\0', pool), row->word,
         is_retryable(problem) ? "true" : "false", original);
 }

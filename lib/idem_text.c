@@ -1,4 +1,5 @@
-/* idem_text.c: a body that has to be seen whole, kept up to a limit.
+/* idem_text.c: text of requests and answers: a whole body, tokens, media
+ * types, JSON strings.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "idem_text.h"
@@ -45,6 +46,33 @@ void idem_text_add(idem_text_t *text, const char *data, apr_size_t len)
     memcpy(text->data + text->len, data, len);
     text->len += len;
     text->data[text->len] = '\0';
+}
+
+const char *idem_text_json(const char *text, char also, apr_pool_t *pool)
+{
+    static const char hex[] = "0123456789abcdef";
+    char *out = apr_palloc(pool, strlen(text) * 6 + 1);
+    char *to = out;
+
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if (c == '"' || c == '\\') {
+            *to++ = '\\';
+            *to++ = (char)c;
+        }
+        else if (c < 0x20 || c >= 0x7f || *text == also) {
+            memcpy(to, "\\u00", 4);
+            to[4] = hex[c >> 4];
+            to[5] = hex[c & 15];
+            to += 6;
+        }
+        else {
+            *to++ = (char)c;
+        }
+    }
+    *to = '\0';
+    return out;
 }
 
 /* Not isalnum(): a PHP script may set a locale with more letters. */

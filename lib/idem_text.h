@@ -1,4 +1,5 @@
-/* idem_text.h: a body that has to be seen whole, kept up to a limit.
+/* idem_text.h: text of requests and answers: a whole body, tokens, media
+ * types, JSON strings.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef IDEM_TEXT_H
@@ -10,6 +11,7 @@
  * regard to order). */
 #define IDEM_BODY_PARSE_MAX ((apr_size_t)1024 * 1024)
 
+/** A body that has to be seen whole, kept up to that limit. */
 typedef struct {
     char *data; /* ends in a NUL that len does not count; NULL: empty */
     apr_size_t len;
@@ -23,6 +25,14 @@ void idem_text_init(idem_text_t *text, apr_pool_t *pool);
 
 /** The next bytes. */
 void idem_text_add(idem_text_t *text, const char *data, apr_size_t len);
+
+/**
+ * What stands between the quotes of a JSON string (RFC 8259 7). Bytes beyond
+ * ASCII are written as escapes too, so that the result is JSON whatever they
+ * are.
+ * @param also  one more character to write as an escape; NUL: none
+ */
+const char *idem_text_json(const char *text, char also, apr_pool_t *pool);
 
 /** Is it a token, such as the name of a field (RFC 9110 5.6.2)? */
 int idem_text_is_token(const char *text);
