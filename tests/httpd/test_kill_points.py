@@ -15,7 +15,7 @@ from test_life import LOST, settled
 POINTS = [
     ("idem_body_read", 0, "executed"),         # nothing is claimed yet
     ("idem_capture_start", 0, "unknown"),      # claimed, not yet run
-    ("idem_settle_decide", 1, "unknown"),      # the answer is complete
+    ("idem_settle", 1, "unknown"),      # the answer is complete
     ("idem_capture_record", 1, "unknown"),     # about to be recorded
     ("idem_shm_commit", 1, "unknown"),         # on the way into the store
     ("idem_numbers_result", 1, "replayed"),    # committed, not yet sent
