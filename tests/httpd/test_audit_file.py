@@ -282,6 +282,7 @@ def test_a_disk_that_fills_up_and_is_freed(own, small_disk):
     for i in range(40):
         assert api.post("/orders", "f%d" % i).status == 201
     assert wait_until(lambda: "IDEM0063" in api.server.log(), 3)
+    api.server.results(api.tag, 40)  # written after the audit log's line
     os.unlink(os.path.join(small_disk, "ballast"))
     before = len(audit.raw_lines(api.server, name))
     assert 0 < before < 40
@@ -355,7 +356,8 @@ def test_a_program_that_does_not_read_holds_up_nobody(own):
     finally:
         os.kill(reader, signal.SIGCONT)
     assert api.n == 220
-    wait_until(lambda: len(audit.raw_lines(api.server)) >= 30, 5)
+    assert wait_until(lambda: len(audit.raw_lines(api.server)) >= 30, 5)
+    time.sleep(0.5)  # until the program has read all that waited
     found = [audit.parse(line) for line in audit.raw_lines(api.server)]
     assert 30 <= len(found) < 220
     api.post("/orders", '"after"')

@@ -45,11 +45,9 @@ def test_events_come_one_by_one(api):
             times.append(time.monotonic())
         assert events.block() is None
         assert times[4] - times[0] > 0.3
-        # The same connection, the same key: all five at once.
+        # The same connection, the same key.
         conn.send(api.raw("POST", "/php/events.php", '"ev"'))
-        begin = time.monotonic()
         again = conn.answer()
-        assert time.monotonic() - begin < 0.4
     assert again.marked
     assert again.get("Content-Type") == "text/event-stream; charset=utf-8"
     assert again.get("Cache-Control") == "no-cache"

@@ -7,7 +7,7 @@ import time
 import client
 import pytest
 from client import is_problem
-from rig import wait_until
+from rig import kill, wait_until
 
 LOST = ("AH00052", "AH00051", "AH01239", "AH00046", "AH00045", "AH10292",
         "AH01102", "AH01110", "AH00898", "AH00098", "IDEM0002")
@@ -82,7 +82,7 @@ def test_a_killed_child_blocks_no_key(own, unknown):
     api.open_gate()
     start = time.monotonic()
     answer = settled(api, "/gate", '"k9"')
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 4
     if unknown == "refuse":
         is_problem(answer, 502, "outcome-unknown")
         assert api.n == 1
@@ -106,10 +106,7 @@ def test_killed_in_a_storm(own):
             conn.send(api.raw("POST", "/orders", "s-%d-%d" % (round_, i)))
         time.sleep(0.004 * round_)
         for pid in api.server.children():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill(pid)
         for conn in conns:
             conn.close()
         assert wait_until(lambda: can_connect(api), 10)

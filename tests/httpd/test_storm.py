@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import random
-import signal
 import threading
 import time
 
 import client
 import pytest
-from rig import wait_until
+from rig import kill, wait_until
 from test_life import settled
 
 ROUNDS = 40  # keys per thread
@@ -80,7 +79,7 @@ def test_storm(own, kills):
     rnd = random.Random(99)
     for _ in range(kills):
         time.sleep(0.7)
-        os.kill(rnd.choice(sorted(api.server.children())), signal.SIGKILL)
+        kill(rnd.choice(sorted(api.server.children())))
     for thread in threads:
         thread.join()
     assert len(seen) == 4 * ROUNDS
