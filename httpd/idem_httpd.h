@@ -289,6 +289,9 @@ int idem_wait_open(server_rec *s);
 int idem_wait_more(idem_wait_t *wait, const idem_ctx_t *ctx, request_rec *r);
 void idem_wait_end(idem_wait_t *wait);
 
+/** How many wait now, in all processes. @param most  out: how many may */
+int idem_wait_count(int *most);
+
 /** In the parent: a child is gone, and with it its waiters. */
 void idem_wait_child_died(pid_t pid);
 

@@ -244,6 +244,8 @@ static void store(request_rec *r, const idem_view_t *view)
                usage->size ? 100.0 * (double)usage->used / (double)usage->size
                            : 0.0);
     fact(r, "Executing", idem_html_number(usage->executing, pool));
+    fact(r, "Waiting",
+         apr_psprintf(pool, "%d of %d", view->waiting, view->waiting_max));
     fact(r, "Done", idem_html_number(usage->done, pool));
     fact(r, "Not retained", idem_html_number(usage->not_retained, pool));
     fact(r, "Unknown", idem_html_number(usage->unknown, pool));

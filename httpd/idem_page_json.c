@@ -159,6 +159,8 @@ void idem_page_json(request_rec *r, const idem_view_t *view)
     counts(&out, &view->sum);
     latency(&out, &view->sum);
     if (view->whole) {
+        idem_out_number(&out, "waiting", (apr_uint64_t)view->waiting);
+        idem_out_number(&out, "waiting_max", (apr_uint64_t)view->waiting_max);
         store(&out, view);
         idem_out_array(&out, "hosts");
         for (i = 0; i < view->hosts->nelts; i++) {

@@ -210,6 +210,11 @@ void idem_page_metrics(request_rec *r, const idem_view_t *view)
     shares(r, view);
     timings(r, view);
     if (view->whole) {
+        number(r, "idempotency_waiting", "", "gauge", NULL,
+               "Duplicates that wait for the first to end.",
+               (apr_uint64_t)view->waiting);
+        number(r, "idempotency_waiting_max", "", "gauge", NULL,
+               "Duplicates that may wait.", (apr_uint64_t)view->waiting_max);
         store(r, view);
     }
     number(r, "idempotency_since_seconds", "", "gauge", "seconds",

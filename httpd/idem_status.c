@@ -159,6 +159,10 @@ int idem_status_hook(request_rec *r, int flags)
             apr_pstrcat(r->pool, "requests ", idem_result_str(i), NULL),
             view->sum.tally.result[i]);
     }
+    show_number(&page, "waiting", "requests that wait now",
+                (apr_uint64_t)view->waiting);
+    show_number(&page, "waiting-max", "requests that may wait",
+                (apr_uint64_t)view->waiting_max);
     show_store(&page, &view->usage);
     show_shares(&page, view);
     show_timings(&page, view);

@@ -272,6 +272,7 @@ const idem_view_t *idem_view_create(request_rec *r, int whole)
     view->apart = srv->row && !idem_numbers_is_others(srv->row);
     if (whole) {
         gather_whole(view, tick, r->pool);
+        view->waiting = idem_wait_count(&view->waiting_max);
         return view;
     }
     view->sum.label = srv->label;

@@ -50,6 +50,8 @@ typedef struct {
     idem_view_host_t sum;
     const apr_array_header_t *hosts; /* idem_view_host_t *; whole only */
     idem_usage_t usage;              /* whole only */
+    int waiting;                     /* requests; whole only */
+    int waiting_max;                 /* whole only */
     idem_view_point_t point[IDEM_VIEW_POINTS]; /* the oldest first */
 } idem_view_t;
 

@@ -98,6 +98,17 @@ static int take_slot(apr_uint32_t host)
     return 0;
 }
 
+int idem_wait_count(int *most)
+{
+    int i, n = 0;
+
+    for (i = 0; table && i < IDEM_WAIT_SLOTS; i++) {
+        n += table->pid[i] != 0;
+    }
+    *most = waiters_max;
+    return n;
+}
+
 void idem_wait_child_died(pid_t pid)
 {
     int i;

@@ -381,10 +381,11 @@ class Server:
         return [line.split()[0] for line in
                 sorted(lines, key=lambda line: line.split()[-1])]
 
-    def status(self):
+    def status(self, conn=None):
         """The module's numbers in mod_status."""
-        text = client.exchange(self.port, client.request(
-            "GET", "/server-status?auto", body=None), "GET").body.decode()
+        with conn or client.Conn(self.port) as conn:
+            conn.send(client.request("GET", "/server-status?auto", body=None))
+            text = conn.answer("GET").body.decode()
         return {m[1]: int(m[2]) for m in re.finditer(
             r"^Idempotency(\w+): (\d+)$", text, re.M)}
 

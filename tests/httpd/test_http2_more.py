@@ -8,6 +8,7 @@ from client import B2, is_problem
 from test_http2 import H2, Client
 from test_life import settled
 from test_stream import DRIP
+from test_wait import are_waiting
 
 pytestmark = pytest.mark.mpms("worker", "event")  # mod_http2 needs threads
 
@@ -74,7 +75,7 @@ def test_waiter_of_a_first_with_http_1(site):
         first.send(api.raw("POST", "/gate", '"w"'))
         api.wait_n()
         stream = conn.start(api, "POST", "/gate", '"w"')
-        time.sleep(0.2)
+        assert are_waiting(api, 1)
         api.open_gate()
         assert not first.answer().marked
         assert conn.answer(stream).marked
@@ -89,15 +90,15 @@ def test_waiter_leaves(site, leave):
         first = conn.start(api, "POST", "/gate", '"w"')
         api.wait_n()
         gone = other.start(api, "POST", "/gate", '"w"')
-        time.sleep(0.3)
+        assert are_waiting(api, 1)
         is_problem(conn.post(api, "/gate", '"w"'), 409, "in-progress")
         if leave == "stream":
             other.cancel(gone)
         else:
             other.sock.close()
-        time.sleep(0.4)
+        assert are_waiting(api, 0)
         again = conn.start(api, "POST", "/gate", '"w"')
-        time.sleep(0.2)
+        assert are_waiting(api, 1)
         assert again not in conn.ended
         api.open_gate()
         assert not conn.answer(first).marked
@@ -112,7 +113,7 @@ def test_too_many_wait(site):
         first = conn.start(api, "POST", "/gate", '"w"')
         api.wait_n()
         waiters = [conn.start(api, "POST", "/gate", '"w"') for _ in range(2)]
-        time.sleep(0.4)
+        assert are_waiting(api, 2)
         is_problem(api.post("/gate", '"w"'), 409, "in-progress")
         api.open_gate()
         assert not conn.answer(first).marked

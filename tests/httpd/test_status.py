@@ -9,6 +9,7 @@ import openmetrics
 import pytest
 from client import is_problem
 from rig import wait_until
+from test_wait import are_waiting
 
 ADMIN = """
 <Location "/admin">
@@ -194,7 +195,14 @@ def test_a_waiter_is_looked_up_once(own):
         first.send(api.raw("POST", "/gate", "k"))
         api.wait_n()
         second.send(api.raw("POST", "/gate", "k"))
+        assert are_waiting(api, 1)
         time.sleep(0.7)
+        told = status(api)
+        assert (told["waiting"], told["waiting_max"]) == (1, 16)
+        assert openmetrics.value(metrics(api), "idempotency_waiting") == 1
+        assert openmetrics.value(metrics(api), "idempotency_waiting_max") == 16
+        assert "<dt>Waiting</dt><dd>1 of 16</dd>" in get(
+            api, "/admin", format="html").body.decode()
         api.open_gate()
         assert first.answer().status == 201
         assert second.answer().marked

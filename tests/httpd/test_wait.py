@@ -12,12 +12,24 @@ from rig import wait_until
 WAIT = {"location": "IdempotencyWait 5"}
 
 
-def waiting(api, count, path="/gate", key='"w"'):
+def are_waiting(api, number):
+    """So many requests wait, by mod_status."""
+    return wait_until(
+        lambda: api.server.status(api.conn())["Waiting"] == number)
+
+
+def duplicates(api, count, path="/gate", key='"w"'):
     """Connections whose request is a duplicate of one that runs."""
     conns = [api.conn() for _ in range(count)]
     for conn in conns:
         conn.send(api.raw("POST", path, key))
-    time.sleep(0.3)
+    return conns
+
+
+def waiting(api, count, path="/gate", key='"w"', others=0):
+    """Duplicates that wait, beside so many others that do."""
+    conns = duplicates(api, count, path, key)
+    assert are_waiting(api, others + count)
     return conns
 
 
@@ -143,14 +155,14 @@ def test_one_host_gets_half(site):
     firsts = send("one.test", 1) + send("two.test", 1)
     api.wait_n(2)
     ones = send("one.test", 2)
-    time.sleep(0.3)
+    assert are_waiting(api, 2)
     begin = time.monotonic()
     for _ in range(2):
         is_problem(api.post("/gate", '"h"', host="one.test"), 409,
                    "in-progress")
     assert time.monotonic() - begin < 4
     twos = send("two.test", 2)
-    time.sleep(0.3)
+    assert are_waiting(api, 4)
     is_problem(api.post("/gate", '"h"', host="two.test"), 409, "in-progress")
     api.open_gate()
     assert [conn.answer().marked for conn in firsts] == [False] * 2
@@ -198,8 +210,7 @@ def test_waiter_leaves(site, leave):
         api.wait_n()
         gone = waiting(api, 1, key='"g"')[0]
         getattr(gone, leave)()
-        time.sleep(0.3)
-        # The slot is free: this one waits.
+        assert are_waiting(api, 0)
         conn = waiting(api, 1, key='"g"')[0]
         api.open_gate()
         answer = conn.answer()
@@ -223,12 +234,11 @@ def test_killed_waiters_leave_their_slots(own):
             if pid != mine:
                 break
             conn.close()
-            time.sleep(0.1)
+            assert are_waiting(api, 0)
         assert pid != mine
         os.kill(pid, signal.SIGKILL)
         # The parent reaps it within about a second.
-        assert wait_until(lambda: not os.path.exists("/proc/%d" % pid))
-        time.sleep(0.5)
+        assert are_waiting(api, 0)
         again = waiting(api, 1, key='"k"')[0]
         api.open_gate()
         assert again.answer().marked

@@ -10,7 +10,7 @@ import time
 import pytest
 from client import Conn, NoAnswer, is_problem
 from rig import wait_until
-from test_wait import waiting
+from test_wait import are_waiting, duplicates, waiting
 
 LOST = ("AH00051", "AH00052")
 
@@ -26,6 +26,7 @@ def running_elsewhere(api, path="/gate", key='"w"'):
         if api.server.child_of(conn) != mine:
             return mine, first, conn
         conn.close()
+        assert are_waiting(api, 0)
     raise AssertionError("one process serves them all")
 
 
@@ -72,7 +73,7 @@ def test_first_is_killed_with_many_waiting(own):
     api.expect_log(*LOST)
     api.server.start()
     pid, first, conn = running_elsewhere(api)
-    conns = [conn] + [c for c in waiting(api, 6)
+    conns = [conn] + [c for c in waiting(api, 6, others=1)
                       if served_by(api, c) != pid or c.close()]
     os.kill(pid, signal.SIGKILL)
     api.wait_n(2)
@@ -96,7 +97,7 @@ def test_application_frees_the_key_again_and_again(site):
     with api.conn() as first:
         first.send(api.raw("POST", path, '"w"'))
         api.wait_runs(1)
-        conns = waiting(api, 4, path)
+        conns = duplicates(api, 4, path)
         assert first.answer().body == b"1\n"
         answers = [conn.answer() for conn in conns]
         for conn in conns:
@@ -195,7 +196,8 @@ def test_first_streams(site):
 
 
 def is_free(api):
-    """The only slot: this one waits."""
+    """The only slot: none waits, then this one."""
+    assert are_waiting(api, 0)
     conn = waiting(api, 1)[0]
     api.open_gate()
     answer = conn.answer()
@@ -217,7 +219,6 @@ def test_client_leaves_with_bytes_unread(site, leave):
         gone.send(api.raw("POST", "/orders", '"next"') * 3)
         time.sleep(0.2)
         getattr(gone, leave)()
-        time.sleep(0.3)
         assert is_free(api)
         first.answer()
     seen = [r.path for r in api.backend.seen(api.tag)]
@@ -278,7 +279,6 @@ def test_client_leaves_with_tls(tls):
         except OSError:
             pass  # httpd does not answer the good-bye meanwhile
         gone.close()
-        time.sleep(0.3)
         assert is_free(tls)
         first.answer()
     assert tls.n == 1
@@ -299,8 +299,8 @@ def test_slots_of_all_processes(own):
             is_problem(api.post("/gate", '"w"'), 409, "in-progress")
         # One goes, one may come.
         conns.pop().reset()
-        time.sleep(0.2)
-        conns += waiting(api, 1)
+        assert are_waiting(api, 5)
+        conns += waiting(api, 1, others=5)
         is_problem(api.post("/gate", '"w"'), 409, "in-progress")
         api.open_gate()
         assert [conn.answer().marked for conn in conns] == [True] * 6
@@ -319,11 +319,11 @@ def test_waiters_of_many_keys(site):
         firsts.append(one.conn())
         firsts[-1].send(one.raw("POST", "/gate", '"w"'))
         one.wait_n()
-    mine, its = waiting(api, 2), waiting(other, 2)
+    mine, its = waiting(api, 2), waiting(other, 2, others=2)
     is_problem(api.post("/gate", '"w"'), 409, "in-progress")
     other.open_gate()
     assert [conn.answer().marked for conn in its] == [True, True]
-    mine += waiting(api, 2)
+    mine += waiting(api, 2, others=2)
     api.open_gate()
     assert [conn.answer().marked for conn in mine] == [True] * 4
     for conn in mine + its + firsts:
