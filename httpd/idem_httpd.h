@@ -155,6 +155,9 @@ void idem_server_child_status(pid_t pid);
 
 /** The built-in store, idem_server_shm.c; only for idem_server.c. */
 void idem_server_shm_pre_config(apr_pool_t *pconf);
+/** Did another version of this module open it, before a restart loaded this
+ *  one? Old children may still work in it. */
+int idem_server_shm_is_foreign(apr_pool_t *pool);
 /** Did an earlier start or restart of this server open it? */
 int idem_server_shm_is_open(apr_pool_t *pool);
 /** @return NULL if it could not be opened, which was logged */

@@ -163,19 +163,34 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
     }
 }
 
+/* What keys the old children run cannot be seen: no new one may run, but
+ * all other requests of this machine can. */
+static int go_without_store(server_rec *s)
+{
+    ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                 "IDEM0029: a restart loaded another version of "
+                 "mod_idempotency, which cannot go on with the store of the "
+                 "one before: stop and start httpd; until then requests with "
+                 "a key are refused");
+    return OK;
+}
+
 int idem_server_post_config(apr_pool_t *pconf, server_rec *s)
 {
     name_hosts(s, pconf);
     idem_numbers_open(s);
+    if (idem_hash_init() != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
+                     "IDEM0009: OpenSSL offers no SHA-256");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (idem_server_shm_is_foreign(pconf)) {
+        return go_without_store(s);
+    }
     provided = is_provided(pconf);
     idem_server_store =
         provided ? open_provided(s, pconf) : idem_server_shm_open(s, pconf);
     if (!idem_server_store) {
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    if (idem_hash_init() != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s,
-                     "IDEM0009: OpenSSL offers no SHA-256");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     warn_response_max(s);

@@ -15,7 +15,9 @@
 #include "idem_store_shm.h"
 
 #define MUTEX_TYPE "idempotency"
-#define RETAINED_LAYOUT 1 /* of retained_t */
+#define RETAINED_KEY "mod_idempotency shm "
+#define RETAINED_LAYOUT "1" /* of retained_t */
+#define LAYOUT_LEN 64
 #define STORE_FILE "idempotency.store"
 #define STORE_WAIT apr_time_from_sec(10)
 #define SHARDS_MAX 64
@@ -40,15 +42,38 @@ void idem_server_shm_pre_config(apr_pool_t *pconf)
 }
 
 /* A restart may load another version of this code, which must not take the
- * struct of the old one for its own: it then finds the store in use. */
+ * memory of the old one for its own. */
+static const char *layout(apr_pool_t *pool)
+{
+    return apr_psprintf(pool,
+                        RETAINED_KEY RETAINED_LAYOUT " %" APR_SIZE_T_FMT " %d",
+                        sizeof(retained_t), IDEM_SHM_FORMAT);
+}
+
 static retained_t *get_retained(apr_pool_t *pool)
 {
-    const char *key =
-        apr_psprintf(pool, "mod_idempotency shm %d %" APR_SIZE_T_FMT,
-                     RETAINED_LAYOUT, sizeof(retained_t));
+    const char *key = layout(pool);
     retained_t *kept = ap_retained_data_get(key);
 
     return kept ? kept : ap_retained_data_create(key, sizeof(*kept));
+}
+
+/* The text under this key is the same thing in all versions. */
+static void remember_layout(apr_pool_t *pool)
+{
+    char *text = ap_retained_data_get(RETAINED_KEY);
+
+    if (!text) {
+        text = ap_retained_data_create(RETAINED_KEY, LAYOUT_LEN);
+    }
+    apr_cpystrn(text, layout(pool), LAYOUT_LEN);
+}
+
+int idem_server_shm_is_foreign(apr_pool_t *pool)
+{
+    const char *text = ap_retained_data_get(RETAINED_KEY);
+
+    return text && strcmp(text, layout(pool)) != 0;
 }
 
 int idem_server_shm_is_open(apr_pool_t *pool)
@@ -142,6 +167,7 @@ static int open_first(server_rec *s, apr_pool_t *pconf)
         return 0;
     }
     retained->opened = 1;
+    remember_layout(pconf);
     return 1;
 }
 

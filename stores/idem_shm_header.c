@@ -17,7 +17,6 @@
 #include <apr_strings.h>
 
 #define MAGIC "IDEMSHM1"
-#define FORMAT 3u
 #define ORDER 0x01020304u
 #define BOOT_LEN 36 /* of the kernel's text */
 
@@ -137,7 +136,7 @@ apr_status_t idem_shm_header_init(void *base, const idem_shm_open_t *how)
 
     memset(header, 0, sizeof(*header));
     memcpy(header->fixed.magic, MAGIC, sizeof(header->fixed.magic));
-    header->fixed.format = FORMAT;
+    header->fixed.format = IDEM_SHM_FORMAT;
     header->fixed.order = ORDER;
     header->fixed.pointer = sizeof(void *);
     header->fixed.nshards = idem_shm_nshards(how->size);
@@ -169,7 +168,7 @@ const char *idem_shm_header_judge(const void *base, const idem_shm_open_t *how)
     if (memcmp(fixed->magic, MAGIC, sizeof(fixed->magic)) != 0) {
         return "it is no store";
     }
-    if (fixed->format != FORMAT || fixed->order != ORDER
+    if (fixed->format != IDEM_SHM_FORMAT || fixed->order != ORDER
         || fixed->pointer != sizeof(void *)) {
         return "it is of another version or kind of machine";
     }

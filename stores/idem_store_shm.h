@@ -14,6 +14,7 @@
 #include "mod_idempotency.h"
 
 #define IDEM_SHM_SIZE_MIN (1024 * 1024)
+#define IDEM_SHM_FORMAT 3 /* of a segment, in a file and in memory */
 
 /** An open segment. Plain data: no pointer into code or pools. */
 typedef struct {

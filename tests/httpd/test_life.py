@@ -1,13 +1,14 @@
 # test_life.py: expiry, restarts, crashes (conformance 1.8, case 24).
 # SPDX-License-Identifier: Apache-2.0
 import os
+import shutil
 import signal
 import time
 
 import client
 import pytest
 from client import is_problem
-from rig import kill, wait_until
+from rig import kill, module_path, wait_until
 
 LOST = ("AH00052", "AH00051", "AH01239", "AH00046", "AH00045", "AH10292",
         "AH01102", "AH01110", "AH00898", "AH00098", "IDEM0002")
@@ -298,6 +299,47 @@ def test_store_in_an_open_folder_is_refused(own):
     with pytest.raises(AssertionError) as failure:
         api.server.start()
     assert "IDEM0001" in str(failure.value)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGUSR1, signal.SIGHUP])
+def test_a_reload_loads_another_version(own, sig):
+    """docs/operations.md: it keeps off the memory of the one before, refuses
+    what it cannot protect, and the rest of the machine goes on"""
+    api = own()
+    api.expect_log("IDEM0029", "AH00045", "AH00046")
+    module = api.server.path("mod_idempotency.so")
+    shutil.copy(module_path(), module)
+    api.server.write(load=api.server.settings["load"].replace(
+        module_path(), module))
+    api.server.start()
+    assert api.post("/orders", '"old"').status == 201
+    with open(module, "rb") as file:
+        other = file.read()
+    assert other.count(b"mod_idempotency shm 1 %") == 1
+    with open(module + ".new", "wb") as file:
+        file.write(other.replace(b"mod_idempotency shm 1 %",
+                                 b"mod_idempotency shm 0 %"))
+    with api.conn() as conn:
+        conn.send(api.raw("POST", "/gate", '"flying"'))
+        api.wait_n(2)
+        os.rename(module + ".new", module)
+        api.server.again(sig)
+        for key in ('"old"', '"new"', '"flying"'):
+            told = api.post("/gate" if key == '"flying"' else "/orders", key)
+            is_problem(told, 503, "store-unavailable")
+        assert api.post("/st/200", None).status == 200
+        assert api.server.status() == {}
+        api.server.again(sig)  # and again
+        is_problem(api.post("/orders", '"old"'), 503, "store-unavailable")
+        api.open_gate()
+        if sig == signal.SIGUSR1:
+            assert conn.answer().status == 201
+    assert "IDEM0029" in api.server.new_log()
+    api.server.stop()
+    api.server.start()
+    assert api.post("/orders", '"old"').marked
+    assert api.post("/gate", '"flying"').status == (
+        201 if sig == signal.SIGUSR1 else 502)
 
 
 def test_two_servers_never_write_one_file(own):
