@@ -204,7 +204,8 @@ void idem_redis_pool_close(idem_redis_pool_t *pool);
 
 /**
  * A connection for one call, which waits for a free one at most until the
- * deadline. @return APR_EAGAIN while the breaker is open
+ * deadline. What fails is told to the breaker.
+ * @return APR_EAGAIN while the breaker is open
  */
 apr_status_t idem_redis_take(idem_redis_conn_t **conn,
                              idem_redis_store_t *redis, apr_time_t deadline);
@@ -216,9 +217,6 @@ apr_status_t idem_redis_take(idem_redis_conn_t **conn,
  */
 void idem_redis_give(idem_redis_store_t *redis, idem_redis_conn_t *conn,
                      apr_status_t rv);
-
-/** The breaker learns that no connection was had. */
-void idem_redis_no_conn(idem_redis_store_t *redis, apr_status_t rv);
 
 /** Close what lies idle for long, keep the least number open. */
 void idem_redis_pool_tend(idem_redis_store_t *redis);

@@ -424,9 +424,6 @@ void idem_redis_held_tend(idem_redis_store_t *redis)
             rv = send_batch(redis, conn, due, n);
             idem_redis_give(redis, conn, rv);
         }
-        else if (!APR_STATUS_IS_EAGAIN(rv)) {
-            idem_redis_no_conn(redis, rv);
-        }
         if (rv != APR_SUCCESS) {
             give_up_old(redis, due, n);
         }

@@ -111,15 +111,6 @@ static void tell_recovered(idem_redis_store_t *redis)
     pthread_mutex_unlock(&redis->news_lock);
 }
 
-void idem_redis_no_conn(idem_redis_store_t *redis, apr_status_t rv)
-{
-    idem_redis_pool_t *pool = &redis->pool;
-
-    pthread_mutex_lock(&pool->lock);
-    (void)learn_locked(pool, rv);
-    pthread_mutex_unlock(&pool->lock);
-}
-
 /* ------------------------------------------------------------ connections */
 
 static idem_redis_conn_t *pop_locked(idem_redis_pool_t *pool)
@@ -133,14 +124,19 @@ static idem_redis_conn_t *pop_locked(idem_redis_pool_t *pool)
     return conn;
 }
 
-static void close_one(idem_redis_pool_t *pool, idem_redis_conn_t *conn)
+static void free_place_locked(idem_redis_pool_t *pool)
 {
-    if (conn) {
-        idem_redis_disconnect(conn);
-    }
-    pthread_mutex_lock(&pool->lock);
     pool->nopen--;
     pthread_cond_signal(&pool->freed);
+}
+
+/* The breaker learns of it whoever wanted to connect: this may have been its
+ * probe, and nobody passes before that has ended. */
+static void no_conn(idem_redis_pool_t *pool, apr_status_t rv)
+{
+    pthread_mutex_lock(&pool->lock);
+    (void)learn_locked(pool, rv);
+    free_place_locked(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -162,7 +158,10 @@ static apr_status_t take_place(idem_redis_conn_t **conn,
     while (!*conn && pool->nopen >= redis->conf->pool_max) {
         if (pthread_cond_timedwait(&pool->freed, &pool->lock, &ts) != 0) {
             *conn = pop_locked(pool);
-            rv = *conn ? APR_SUCCESS : APR_TIMEUP;
+            if (!*conn) {
+                rv = APR_TIMEUP;
+                (void)learn_locked(pool, rv);
+            }
             goto leave;
         }
         *conn = pop_locked(pool);
@@ -205,7 +204,7 @@ apr_status_t idem_redis_take(idem_redis_conn_t **conn,
     rv = idem_redis_connect(conn, redis);
     if (rv != APR_SUCCESS) {
         *conn = NULL;
-        close_one(pool, NULL);
+        no_conn(pool, rv);
         return rv;
     }
     (*conn)->generation = __atomic_load_n(&pool->generation, __ATOMIC_RELAXED);
@@ -284,9 +283,12 @@ void idem_redis_pool_tend(idem_redis_store_t *redis)
         if (pool->nopen > redis->conf->pool_min) {
             conn = take_old_locked(pool, idem_redis_uptime() - IDLE_MAX);
         }
+        if (conn) {
+            free_place_locked(pool);
+        }
         pthread_mutex_unlock(&pool->lock);
         if (conn) {
-            close_one(pool, conn);
+            idem_redis_disconnect(conn);
         }
     } while (conn);
 
@@ -302,8 +304,7 @@ void idem_redis_pool_tend(idem_redis_store_t *redis)
         apr_status_t rv = idem_redis_connect(&conn, redis);
 
         if (rv != APR_SUCCESS) {
-            close_one(pool, NULL);
-            idem_redis_no_conn(redis, rv);
+            no_conn(pool, rv);
             return;
         }
         conn->generation = now;

@@ -306,6 +306,7 @@ static int is_written(const redisReply *reply)
         return reply->integer > 0;
     }
     return reply->type == REDIS_REPLY_ARRAY && reply->elements == 1
+           && reply->element[0]->type == REDIS_REPLY_STRING
            && !strcmp(reply->element[0]->str, "new");
 }
 
@@ -340,9 +341,6 @@ apr_status_t idem_redis_run(idem_redis_store_t *redis, redisReply **reply,
     for (tries = 0; tries < 2; tries++) {
         rv = idem_redis_take(&conn, redis, deadline);
         if (rv != APR_SUCCESS) {
-            if (!APR_STATUS_IS_EAGAIN(rv)) {
-                idem_redis_no_conn(redis, rv);
-            }
             return rv;
         }
         if (call->maybe && call->again_as) {
