@@ -10,6 +10,8 @@
 
 #include "mod_ssl.h"
 
+#include "idem_text.h"
+
 static void add_text(idem_key_digest_t *digest, const char *text)
 {
     /* An absent part must differ from an empty one. */
@@ -42,6 +44,24 @@ static int cookie_matches(const char *pattern, const char *name,
     return len == plen && !strncmp(name, pattern, len);
 }
 
+/* Where one cookie ends. httpd joins several lines of the field with ", ",
+ * which may also stand in a value: only in front of another cookie it is an
+ * end. */
+static const char *end_of_cookie(const char *at)
+{
+    while (*at && *at != ';') {
+        if (!strncmp(at, ", ", 2)) {
+            apr_size_t len = idem_text_token_len(at + 2);
+
+            if (len > 0 && at[2 + len] == '=') {
+                break;
+            }
+        }
+        at++;
+    }
+    return at;
+}
+
 /* Every cookie of that name counts, in order: a client that sends two must
  * not be taken for one that sends either. */
 static void add_cookies(idem_key_digest_t *digest, const idem_who_t *who,
@@ -51,8 +71,8 @@ static void add_cookies(idem_key_digest_t *digest, const idem_who_t *who,
     const char *end, *eq;
 
     while (at && *at) {
-        at += strspn(at, "; \t");
-        end = at + strcspn(at, ";");
+        at += strspn(at, ";, \t");
+        end = end_of_cookie(at);
         eq = memchr(at, '=', (apr_size_t)(end - at));
         if (eq && cookie_matches(pattern, at, (apr_size_t)(eq - at))) {
             idem_key_digest_add(digest, at, (apr_size_t)(end - at));

@@ -76,13 +76,18 @@ const char *idem_text_json(const char *text, char also, apr_pool_t *pool)
 }
 
 /* Not isalnum(): a PHP script may set a locale with more letters. */
-int idem_text_is_token(const char *text)
+apr_size_t idem_text_token_len(const char *text)
 {
     static const char tchars[] = "0123456789abcdefghijklmnopqrstuvwxyz"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                  "!#$%&'*+-.^_`|~";
 
-    return *text && !text[strspn(text, tchars)];
+    return strspn(text, tchars);
+}
+
+int idem_text_is_token(const char *text)
+{
+    return *text && !text[idem_text_token_len(text)];
 }
 
 int idem_text_is_type(const char *content_type, const char *type)

@@ -34,6 +34,9 @@ void idem_text_add(idem_text_t *text, const char *data, apr_size_t len);
  */
 const char *idem_text_json(const char *text, char also, apr_pool_t *pool);
 
+/** How much of it, from its beginning, can be a token (RFC 9110 5.6.2). */
+apr_size_t idem_text_token_len(const char *text);
+
 /** Is it a token, such as the name of a field (RFC 9110 5.6.2)? */
 int idem_text_is_token(const char *text);
 

@@ -122,6 +122,24 @@ def test_sessions_are_principals(api):
     assert api.n == 3
 
 
+def test_sessions_in_several_lines(api):
+    """case 17 (b): httpd joins the lines with a comma"""
+    def post(*cookies):
+        return api.post("/orders", "l" + api.tag, user=None,
+                        fields=[("Cookie", c) for c in cookies])
+    for number, session in ((1, "a"), (2, "b")):
+        assert post("x=1", "PHPSESSID=" + session).json == {"id": number}
+        for cookies in (["PHPSESSID=" + session, "y=2"],
+                        ["x=3", "PHPSESSID=%s; y=4" % session, "z=5"],
+                        ["PHPSESSID=" + session]):
+            again = post(*cookies)
+            assert again.marked and again.json == {"id": number}, cookies
+    # A comma in a value, also one with a space, does not end it.
+    for number, value in enumerate(("a,1", "a,2", 'a, "b"', "a, c"), 3):
+        assert post("PHPSESSID=" + value).json == {"id": number}
+    assert api.n == 6
+
+
 def test_cookies_by_their_beginning(site):
     """contract 5: cookie:NAME*"""
     api = site(location="IdempotencyPrincipal cookie:wordpress_logged_in_*")
