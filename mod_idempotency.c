@@ -357,7 +357,7 @@ static void register_hooks(apr_pool_t *pool)
                       APR_HOOK_MIDDLE);
     idem_body_register();
     idem_capture_register();
-    idem_cgid_register();
+    idem_reached_register();
 }
 
 /* Not AP_DECLARE_MODULE: it does not compile beside APLOG_USE_MODULE. */

@@ -291,6 +291,7 @@ static apr_status_t body_in(ap_filter_t *f, apr_bucket_brigade *bb,
     if (!ctx || mode == AP_MODE_INIT || mode == AP_MODE_EATCRLF) {
         return ap_get_brigade(f->next, bb, mode, block, readbytes);
     }
+    ctx->body_asked = 1;
     if (!APR_BRIGADE_EMPTY(ctx->body)) {
         if (mode == AP_MODE_GETLINE) {
             rv = apr_brigade_split_line(bb, ctx->body, block, HUGE_STRING_LEN);

@@ -394,6 +394,7 @@ void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
     if (ctx->state != IDEM_STATE_RECORDING) {
         return;
     }
+    idem_proxy_watch(ctx, r);
     apr_brigade_cleanup(ctx->answer);
     if (ctx->seen.counted > 0) {
         /* A handler wrote, then gave up: what follows is not its answer. */

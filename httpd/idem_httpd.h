@@ -195,6 +195,7 @@ typedef struct {
     int body_read;
     apr_off_t body_len;
     apr_bucket_brigade *body;
+    int body_asked;       /* a handler has begun to read it */
     const char *body_key; /* what the sources in it say */
     int body_which;       /* the source that says it */
     const char *body_why;
@@ -215,7 +216,13 @@ typedef struct {
     apr_table_t *base_out;    /* both tables as they were at the claim */
     apr_table_t *base_err;
 
-    int cgid_unreached; /* mod_cgid said that its daemon did not get this */
+    /* back ends: see idem_reached.c and idem_proxy_watch() */
+    int unreached;   /* it was logged that the last one did not get this */
+    int proxy_tried; /* mod_proxy has tried one */
+    int proxy_answered;
+    const request_rec *watched;
+    int watched_fields;
+    const char *watched_type;
 
     /* audit log */
     idem_digest_t principal;
@@ -321,17 +328,22 @@ int idem_refuse(idem_ctx_t *ctx, request_rec *r, idem_problem_t problem,
                 const char *detail, const idem_record_t *record);
 
 /**
- * Has a back end of the FastCGI kind been given this request? Their handlers
- * make the CGI variables once they are connected.
+ * May a back end have been given this request, though httpd answers 503? The
+ * handler of the request is looked at, and what was logged.
  */
-int idem_proxy_reached(const request_rec *r);
+int idem_reached(const idem_ctx_t *ctx, const request_rec *r);
+void idem_reached_register(void);
+
+/** Is it, or was it, for mod_proxy? */
+int idem_proxy_is(const request_rec *r);
 
 /**
- * May a script have been started, though mod_cgid answers 503? The handler of
- * the request is looked at, and what was logged.
+ * Called before each handler, and before an error page of the same request
+ * is made. An error page takes the place of what a back end sent, or stands
+ * for one that sent nothing: ctx->proxy_answered tells whether the handler
+ * before has left anything of an answer's head.
  */
-int idem_cgid_reached(const idem_ctx_t *ctx, const request_rec *r);
-void idem_cgid_register(void);
+void idem_proxy_watch(idem_ctx_t *ctx, request_rec *r);
 
 /** Hook into mod_proxy, if it is loaded; in pre_config. */
 void idem_proxy_register(void);

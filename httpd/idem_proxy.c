@@ -1,9 +1,11 @@
-/* idem_proxy.c: keeps mod_proxy from running a keyed request twice.
+/* idem_proxy.c: keeps mod_proxy from running a keyed request twice, and tells
+ * its own errors from those of a back end.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A balancer tries the next member after a 503. mod_proxy_fcgi answers 503
- * when it could not connect, but also when a back end died after it had the
- * request; the next member would then run it a second time.
+ * A balancer tries the next member after a 503. Some of mod_proxy's parts
+ * answer 503 when they could not connect, but also when a back end died after
+ * it had the request (idem_reached.c); the next member would then run it a
+ * second time.
  *
  * mod_proxy's hook is not an optional one, and mod_proxy need not be loaded:
  * its registration function is looked up by name.
@@ -18,11 +20,32 @@ typedef int pre_request_t(void **worker, void **balancer, request_rec *r,
 typedef void hook_pre_request_t(pre_request_t *fn, const char *const *pre,
                                 const char *const *succ, int order);
 
-int idem_proxy_reached(const request_rec *r)
+int idem_proxy_is(const request_rec *r)
 {
-    return apr_table_get(r->subprocess_env, "GATEWAY_INTERFACE") != NULL;
+    return r->proxyreq != PROXYREQ_NONE
+           || (r->handler
+               && (!strcmp(r->handler, "proxy-server")
+                   || !strncmp(r->handler, "proxy:", 6)));
 }
 
+static int fields_of(const request_rec *r)
+{
+    return apr_table_elts(r->headers_out)->nelts;
+}
+
+void idem_proxy_watch(idem_ctx_t *ctx, request_rec *r)
+{
+    const request_rec *last = ctx->watched;
+
+    ctx->proxy_answered = last && idem_proxy_is(last)
+                          && (fields_of(last) != ctx->watched_fields
+                              || last->content_type != ctx->watched_type);
+    ctx->watched = r;
+    ctx->watched_fields = fields_of(r);
+    ctx->watched_type = r->content_type;
+}
+
+/* For each back end that is tried. */
 static int pre_request(void **worker, void **balancer, request_rec *r,
                        void *conf, char **url)
 {
@@ -32,13 +55,18 @@ static int pre_request(void **worker, void **balancer, request_rec *r,
     (void)balancer;
     (void)conf;
     (void)url;
-    if (ctx && ctx->state == IDEM_STATE_RECORDING && idem_proxy_reached(r)) {
+    if (!ctx || ctx->state != IDEM_STATE_RECORDING) {
+        return DECLINED;
+    }
+    if (idem_reached(ctx, r)) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "IDEM0023: a back end died with the request of key %s; "
                       "it is not given to another one",
                       idem_ctx_short_id(ctx));
         return HTTP_BAD_GATEWAY;
     }
+    ctx->proxy_tried = 1;
+    ctx->unreached = 0;
     return DECLINED;
 }
 

@@ -236,14 +236,6 @@ static request_rec *origin_of(request_rec *r)
     return r;
 }
 
-static int is_proxied(const request_rec *r)
-{
-    return r->proxyreq != PROXYREQ_NONE
-           || (r->handler
-               && (!strcmp(r->handler, "proxy-server")
-                   || !strncmp(r->handler, "proxy:", 6)));
-}
-
 int idem_settle_has_content(const request_rec *r)
 {
     return !ap_is_HTTP_INFO(r->status) && r->status != HTTP_NO_CONTENT
@@ -273,9 +265,8 @@ static void fill_origin(idem_origin_t *origin, idem_ctx_t *ctx, request_rec *r)
     origin->answer = idem_flow_answer(&ctx->seen);
     origin->status = from->status;
     origin->path = from != r ? IDEM_PATH_ERROR : ctx->path;
-    origin->proxied = is_proxied(from);
-    origin->backend_reached = origin->proxied ? idem_proxy_reached(from)
-                                              : idem_cgid_reached(ctx, from);
+    origin->proxy_answered = ctx->proxy_answered;
+    origin->backend_reached = idem_reached(ctx, from);
     origin->release_asked = ctx->release_asked;
 }
 

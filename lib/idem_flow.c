@@ -102,7 +102,7 @@ static int speaks_for_the_lost(const idem_origin_t *origin)
     case 504:
         return 1;
     case 500:
-        return !origin->proxied;
+        return !origin->proxy_answered;
     case 503:
         return origin->backend_reached;
     default:

@@ -66,8 +66,8 @@ void idem_status_set_default(idem_status_set_t *set);
 typedef struct {
     int status;
     idem_path_t path;
-    int proxied;         /* a proxy handler made or passed it */
-    int backend_reached; /* FastCGI and the like: the request was sent */
+    int proxy_answered;  /* a proxied back end had sent its head */
+    int backend_reached; /* behind a 503: the request may have been sent */
     idem_answer_t answer;
     int release_asked; /* by the application, in the answer */
 } idem_origin_t;

@@ -183,8 +183,8 @@ static void the_default_is_what_was_not_processed(void **state)
 #define UNKNOWN IDEM_KEEP_UNKNOWN
 
 /* Complete answers, with the default set. The columns of the error path:
- * no proxy, back end not reached; no proxy, reached; proxy, not reached;
- * proxy, reached. */
+ * no head of a proxied answer, back end not reached; no head, reached; head,
+ * not reached; head, reached. */
 static const struct {
     int status;
     idem_keep_t normal; /* whatever the origin */
@@ -230,7 +230,7 @@ static idem_keep_t keep(int status, idem_path_t path, int column,
 
     origin.status = status;
     origin.path = path;
-    origin.proxied = column >> 1;
+    origin.proxy_answered = column >> 1;
     origin.backend_reached = column & 1;
     origin.answer = answer;
     return idem_flow_keep(&origin, set);
