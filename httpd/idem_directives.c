@@ -31,6 +31,14 @@ static const char *set_failure(cmd_parms *cmd, void *mconfig, const char *arg)
     return idem_value_one_of(cmd, &conf->bypass, arg, "refuse", "bypass");
 }
 
+/* httpd's own setter does not name the value. Of info. */
+static const char *set_flag(cmd_parms *cmd, void *mconfig, const char *arg)
+{
+    int *flag = (int *)((char *)mconfig + (apr_size_t)cmd->info);
+
+    return idem_value_one_of(cmd, flag, arg, "Off", "On");
+}
+
 static const char *set_ttl(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
@@ -95,8 +103,9 @@ static const char *set_body_max(cmd_parms *cmd, void *mconfig, const char *arg)
 
 static const char *add_method(cmd_parms *cmd, void *mconfig, const char *arg)
 {
-    static const char *const safe[] = { "GET", "HEAD", "OPTIONS", "TRACE",
-                                        "CONNECT" };
+    static const char *const safe[] = { "GET",    "HEAD",    "OPTIONS",
+                                        "TRACE",  "CONNECT", "PROPFIND",
+                                        "REPORT", "SEARCH",  "QUERY" };
     idem_dir_conf_t *conf = mconfig;
     const char *known;
     apr_size_t i;
@@ -213,10 +222,10 @@ static const char *add_release(cmd_parms *cmd, void *mconfig, const char *arg)
     if (!conf->release) {
         conf->release = apr_pcalloc(cmd->pool, sizeof(*conf->release));
     }
-    if (!strcmp(arg, "none")) {
+    if (!ap_cstr_casecmp(arg, "none")) {
         return NULL;
     }
-    if (!strcmp(arg, "5xx")) {
+    if (!ap_cstr_casecmp(arg, "5xx")) {
         for (i = 500; i < 600; i++) {
             idem_status_set_add(conf->release, i);
         }
@@ -251,7 +260,7 @@ static const char *set_marker(cmd_parms *cmd, void *mconfig, const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
 
-    if (!strcmp(arg, "none")) {
+    if (!ap_cstr_casecmp(arg, "none")) {
         conf->marker = "";
         return NULL;
     }
@@ -384,9 +393,10 @@ const command_rec idem_config_cmds[] = {
                   "percent of the store for a virtual host; default none"),
     AP_INIT_TAKE12("IdempotencyAuditLog", idem_audit_set, NULL, RSRC_CONF,
                    "file or |program, keys=on for key texts; default none"),
-    AP_INIT_FLAG("IdempotencyAdmin", idem_directives_admin, NULL, NOT_HTACCESS,
-                 "On to let the status handler show all and release keys; "
-                 "default Off"),
+    AP_INIT_TAKE1("IdempotencyAdmin", idem_directives_admin, NULL,
+                  NOT_HTACCESS,
+                  "On to let the status handler show all and release keys; "
+                  "default Off"),
     AP_INIT_TAKE1("IdempotencyTTL", set_ttl, NULL, NOT_HTACCESS,
                   "how long an answer can be replayed; default 24h"),
     AP_INIT_TAKE1("IdempotencyMaxWaiters", idem_directives_waiters, NULL,
@@ -404,8 +414,8 @@ const command_rec idem_config_cmds[] = {
                   "longest body of a keyed request; default 0: no limit"),
     AP_INIT_TAKE1("IdempotencyStoreFailure", set_failure, NULL, NOT_HTACCESS,
                   "refuse or bypass if the store fails; default refuse"),
-    AP_INIT_FLAG("IdempotencyEngine", ap_set_flag_slot, AT(engine), EVERYWHERE,
-                 "On to protect requests here; default Off"),
+    AP_INIT_TAKE1("IdempotencyEngine", set_flag, AT(engine), EVERYWHERE,
+                  "On to protect requests here; default Off"),
     AP_INIT_ITERATE("IdempotencyMethods", add_method, NULL, EVERYWHERE,
                     "covered methods; default POST PATCH"),
     AP_INIT_ITERATE("IdempotencyKeySource", add_source, NULL, EVERYWHERE,
@@ -419,8 +429,8 @@ const command_rec idem_config_cmds[] = {
     AP_INIT_TAKE1("IdempotencyMaxKeyAge", set_time, AT(key_age_max),
                   EVERYWHERE,
                   "how old a key with a time in it may be; default off"),
-    AP_INIT_FLAG("IdempotencyRequireKey", ap_set_flag_slot, AT(require_key),
-                 EVERYWHERE, "On to refuse requests without; default Off"),
+    AP_INIT_TAKE1("IdempotencyRequireKey", set_flag, AT(require_key),
+                  EVERYWHERE, "On to refuse requests without; default Off"),
     AP_INIT_ITERATE("IdempotencyFingerprint", add_print, NULL, EVERYWHERE,
                     "what has to be equal; default method uri body"),
     AP_INIT_ITERATE("IdempotencyReleaseStatus", add_release, NULL, EVERYWHERE,

@@ -15,6 +15,7 @@ const char *idem_directives_quota(cmd_parms *cmd, void *mconfig,
 {
     idem_srv_conf_t *srv =
         ap_get_module_config(cmd->server->module_config, &idempotency_module);
+    const char *number = arg;
     apr_size_t len = strlen(arg);
     apr_off_t percent;
 
@@ -24,9 +25,9 @@ const char *idem_directives_quota(cmd_parms *cmd, void *mconfig,
         return NULL;
     }
     if (len > 0 && arg[len - 1] == '%') {
-        arg = apr_pstrmemdup(cmd->pool, arg, len - 1);
+        number = apr_pstrmemdup(cmd->pool, arg, len - 1);
     }
-    if (!idem_value_size(arg, &percent) || percent < 1 || percent > 100) {
+    if (!idem_value_size(number, &percent) || percent < 1 || percent > 100) {
         return idem_value_bad(cmd, arg, "is not a number from 1 to 100",
                               "25, or none");
     }
@@ -157,14 +158,12 @@ const char *idem_directives_store(cmd_parms *cmd, void *mconfig, int argc,
 
 /* A virtual host may be a tenant's, so only the main configuration permits
  * what concerns all of them; its sections hold for virtual hosts, too. */
-const char *idem_directives_admin(cmd_parms *cmd, void *mconfig, int on)
+const char *idem_directives_admin(cmd_parms *cmd, void *mconfig,
+                                  const char *arg)
 {
     idem_dir_conf_t *conf = mconfig;
     const char *err = ap_check_cmd_context(
         cmd, NOT_IN_VIRTUALHOST | NOT_IN_LIMIT | NOT_IN_HTACCESS);
 
-    if (!err) {
-        conf->admin = on;
-    }
-    return err;
+    return err ? err : idem_value_one_of(cmd, &conf->admin, arg, "Off", "On");
 }

@@ -31,6 +31,7 @@ const char *idem_directives_quota(cmd_parms *cmd, void *mconfig,
                                   const char *arg);
 const char *idem_directives_waiters(cmd_parms *cmd, void *mconfig,
                                     const char *arg);
-const char *idem_directives_admin(cmd_parms *cmd, void *mconfig, int on);
+const char *idem_directives_admin(cmd_parms *cmd, void *mconfig,
+                                  const char *arg);
 
 #endif /* IDEM_VALUE_H */
