@@ -379,9 +379,9 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
         }
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, f->r,
                       "IDEM0021: the answer to key %s went past the recorder; "
-                      "it is not kept",
+                      "its outcome counts as unknown",
                       idem_ctx_short_id(ctx));
-        idem_settle_not_retained(ctx, f->r);
+        idem_settle_unknown(ctx, f->r);
     }
     ap_remove_output_filter(f);
     return ap_pass_brigade(next, bb);
