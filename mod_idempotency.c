@@ -57,6 +57,7 @@ static int bypass(idem_ctx_t *ctx, request_rec *r)
     ctx->state = IDEM_STATE_SETTLED;
     idem_ctx_result(ctx, r, IDEM_RESULT_BYPASSED);
     idem_body_give(ctx, r);
+    idem_capture_add(ctx, r);
     return DECLINED;
 }
 
@@ -265,7 +266,11 @@ static int idem_handler(request_rec *r)
     }
     ctx = idem_ctx_get(r);
     if (ctx) {
-        /* An internal redirect lost the filters, not the claim. */
+        /* An internal redirect lost the filters and has an environment of its
+         * own; the claim stands. */
+        if (ctx->key) {
+            apr_table_setn(r->subprocess_env, "IDEMPOTENCY_KEY", ctx->key);
+        }
         idem_body_give(ctx, r);
         idem_capture_add(ctx, r);
         return DECLINED;

@@ -265,13 +265,18 @@ static apr_status_t pass_on(idem_ctx_t *ctx, ap_filter_t *f,
     return ap_pass_brigade(next, ctx->answer);
 }
 
-static void tidy_answer(idem_ctx_t *ctx, request_rec *r)
+/* A first answer is never marked, whatever the back end says. */
+static void unmark(const idem_ctx_t *ctx, request_rec *r)
 {
-    /* A first answer is never marked, whatever the back end says. */
     if (*ctx->conf->marker) {
         apr_table_unset(r->headers_out, ctx->conf->marker);
         apr_table_unset(r->err_headers_out, ctx->conf->marker);
     }
+}
+
+static void tidy_answer(idem_ctx_t *ctx, request_rec *r)
+{
+    unmark(ctx, r);
     if (r->status == 205) {
         /* RFC 9110 15.3.6: no content; httpd does not see to it. */
         apr_brigade_cleanup(ctx->answer);
@@ -317,6 +322,10 @@ static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
     request_rec *r = f->r;
     turn_t turn = { f };
 
+    if (ctx && ctx->result == IDEM_RESULT_BYPASSED) {
+        idem_settle_hear(r);
+        unmark(ctx, r);
+    }
     /* No context: named in a tenant's SetOutputFilter. */
     if (!ctx || ctx->active != f || ctx->state != IDEM_STATE_RECORDING) {
         ap_filter_t *next = f->next;
@@ -391,6 +400,9 @@ static apr_status_t guard(ap_filter_t *f, apr_bucket_brigade *bb)
 
 void idem_capture_add(idem_ctx_t *ctx, request_rec *r)
 {
+    if (ctx->result == IDEM_RESULT_BYPASSED) {
+        ap_add_output_filter_handle(capture_filter, ctx, r, r->connection);
+    }
     if (ctx->state != IDEM_STATE_RECORDING) {
         return;
     }

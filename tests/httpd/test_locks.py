@@ -39,6 +39,19 @@ def bypassed(api, key):
     assert "IDEM0013" in api.server.new_log()
 
 
+def says_nothing_of_ours(api):
+    """contract 4 and 5: no marker, no word of the application to us"""
+    row = api.fresh()
+    row.backend.raw[row.tag] = (b"HTTP/1.1 201 Created\r\nX-App: keep\r\n"
+                                b"Idempotent-Replayed: true\r\n"
+                                b"Idempotency-Record: no\r\n"
+                                b"Content-Length: 2\r\n\r\nok")
+    answer = row.post("=/byp/%s/raw", '"words"')
+    assert (answer.status, answer.body) == (201, b"ok")
+    assert answer.get("X-App") == "keep" and not answer.marked
+    assert answer.get("Idempotency-Record") is None
+
+
 def locked_files(server):
     files = [open(path, "r+") for path in
              glob.glob(server.path("run/idempotency-*"))]
@@ -59,6 +72,7 @@ def test_somebody_sits_on_the_lock(own):
     try:
         refused_in_time(api, '"new"')
         bypassed(api, '"open"')
+        says_nothing_of_ours(api)
         # What is recorded is replayed without the lock.
         again = api.post("/orders", '"done"')
         assert again.marked and again.body == first.body

@@ -203,6 +203,21 @@ def test_redirect_after_the_claim(site):
     assert row.body_seen() == body
 
 
+@pytest.mark.parametrize("source", ["header", "form"])
+def test_key_after_the_redirect(site, source):
+    """contract 6: the script is told, though its own place is not covered"""
+    api = site(extra=("actions",), conf="ScriptAlias /uncovered/ @ROOT@/cgi/\n"
+               "Action by-cgi /uncovered/c virtual\n"
+               '<Location "/app/">\nSetHandler by-cgi\n'
+               "IdempotencyKeySource header:Idempotency-Key form:k\n"
+               "</Location>")
+    path = "/app/act?env=IDEMPOTENCY_KEY"
+    answer = (api.post(path, '"one"') if source == "header" else
+              api.post(path, None, b"k=one",
+                       ctype="application/x-www-form-urlencoded"))
+    assert answer.body == b"one\n"
+
+
 def test_sub_requests_are_part_of_their_request(site):
     """M-10, rule 7: an SSI page that runs a covered script"""
     api = site(extra=("include",),
