@@ -58,8 +58,9 @@ static const char *set_store_option(cmd_parms *cmd, const char *arg)
     apr_off_t size;
 
     if (!strncmp(arg, "size=", 5)) {
-        if (!idem_value_size(arg + 5, &size) || size < IDEM_SHM_SIZE_MIN) {
-            return idem_value_bad(cmd, arg, "is not a size of 1M or more",
+        if (!idem_value_size(arg + 5, &size) || size < IDEM_SHM_SIZE_MIN
+            || size > IDEM_SHM_SIZE_MAX) {
+            return idem_value_bad(cmd, arg, "is not a size from 1M to 1024G",
                                   "size=64M");
         }
         idem_global.store_size = (apr_size_t)size;
@@ -152,6 +153,12 @@ const char *idem_directives_store(cmd_parms *cmd, void *mconfig, int argc,
         if (err) {
             return err;
         }
+    }
+    if (idem_global.store_sync && idem_global.store_path_set
+        && !idem_global.store_path) {
+        return idem_value_bad(cmd, "sync=on",
+                              "needs a file, which path=none has not",
+                              "path=idempotency.store sync=on");
     }
     return NULL;
 }

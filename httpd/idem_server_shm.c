@@ -99,7 +99,12 @@ static apr_status_t open_segment(server_rec *s, apr_pool_t *ptemp)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
                      "IDEM0001: store %s could not be opened: %s",
                      how.path ? how.path : "in memory",
-                     detail ? detail : "see the reason above");
+                     detail
+                         ? detail
+                         : apr_psprintf(ptemp,
+                                        "no memory for size=%" APR_SIZE_T_FMT
+                                        ", ask for less",
+                                        how.size));
         return rv;
     }
     if (detail) {

@@ -16,7 +16,6 @@
 
 #include <apr_strings.h>
 
-#define SEGMENT_MAX ((apr_uint64_t)1 << 40)
 #define LOCK_RETRY apr_time_from_msec(50)
 
 /* ----------------------------------------------------------------- access */
@@ -283,7 +282,7 @@ apr_status_t idem_shm_open(idem_shm_segment_t *segment, const char **detail,
     memset(segment, 0, sizeof(*segment));
     segment->lock_fd = -1;
     *detail = NULL;
-    if (how->size < IDEM_SHM_SIZE_MIN || how->size > SEGMENT_MAX) {
+    if (how->size < IDEM_SHM_SIZE_MIN || how->size > IDEM_SHM_SIZE_MAX) {
         return APR_EINVAL;
     }
     if (how->path) {

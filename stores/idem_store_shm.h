@@ -14,6 +14,7 @@
 #include "mod_idempotency.h"
 
 #define IDEM_SHM_SIZE_MIN (1024 * 1024)
+#define IDEM_SHM_SIZE_MAX ((apr_int64_t)1 << 40)
 #define IDEM_SHM_FORMAT 3 /* of a segment, in a file and in memory */
 
 /** An open segment. Plain data: no pointer into code or pools. */
@@ -32,7 +33,7 @@ typedef struct {
 /** How to open one. */
 typedef struct {
     const char *path; /* the file, or NULL for memory only */
-    apr_size_t size;  /* bytes, >= IDEM_SHM_SIZE_MIN */
+    apr_size_t size;  /* bytes, IDEM_SHM_SIZE_MIN to _MAX */
     int sync;
     apr_time_t wall;          /* the wall clock now */
     apr_interval_time_t wait; /* how long to wait for another server */

@@ -25,6 +25,18 @@ def test_a_path_that_is_too_long(own, path):
     assert status != 0 and "path=idempotency.store" in said
 
 
+def overcommits():
+    with open("/proc/sys/vm/overcommit_memory") as file:
+        return file.read().strip() == "1"
+
+
+@pytest.mark.skipif(overcommits(), reason="this machine promises any memory")
+def test_a_store_that_is_too_large(own):
+    """IDEM0001: the size, and what to do"""
+    api = own(store="shm size=1024G path=none")
+    said_at_start(api, "no memory for size=%d, ask for less" % (1 << 40))
+
+
 def test_no_digests(own, monkeypatch):
     """IDEM0009: a configuration of OpenSSL that leaves out SHA-256"""
     api = own()
