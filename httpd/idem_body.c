@@ -137,6 +137,21 @@ static void tell_length(const idem_ctx_t *ctx, request_rec *r)
     }
 }
 
+/* A client may name the host in the target, too (RFC 9112 3.2.2). */
+static const char *target_of(const request_rec *first)
+{
+    const char *target = first->unparsed_uri;
+    const char *host = strstr(target, "://");
+
+    if (*target == '/' || !host) {
+        return target;
+    }
+    host += 3;
+    target = host + strcspn(host, "/?");
+    return *target == '/' ? target
+                          : apr_pstrcat(first->pool, "/", target, NULL);
+}
+
 static apr_status_t start_print(idem_fingerprint_t **print, idem_ctx_t *ctx,
                                 request_rec *r)
 {
@@ -156,7 +171,7 @@ static apr_status_t start_print(idem_fingerprint_t **print, idem_ctx_t *ctx,
         idem_fingerprint_add(*print, "method", first->method);
     }
     if (parts->uri) {
-        idem_fingerprint_add(*print, "uri", first->unparsed_uri);
+        idem_fingerprint_add(*print, "uri", target_of(first));
     }
     for (i = 0; parts->headers && i < parts->headers->nelts; i++) {
         const char *name = APR_ARRAY_IDX(parts->headers, i, const char *);

@@ -54,6 +54,19 @@ def test_framing_does_not_count(api):
     assert api.backend.seen(api.tag)[0].body == B1
 
 
+def test_host_in_the_target_does_not_count(api):
+    """F-06: the absolute form is the same target (RFC 9112 3.2.2)"""
+    absolute = "=HTTP://api.test/api/%s/orders"
+    assert api.post("/orders?a=/b", '"abs"').status == 201
+    assert api.post(absolute + "?a=/b", '"abs"').marked
+    is_reused(api, "POST", absolute, '"abs"')
+    assert api.post(absolute, '"abs2"').status == 201
+    assert api.post("/orders", '"abs2"').marked
+    assert api.n == 2
+    # Not only in front of a path.
+    is_reused(api, "POST", "/orders?a=://x/b", '"abs2"')
+
+
 def test_chunked_first(api):
     """F-06, rule 24: a chunked body reaches CGI and PHP whole"""
     for path in ("/orders", "/cgi/c", "/php/c.php"):
