@@ -224,6 +224,19 @@ def make_cert(server, name):
     return path
 
 
+def test_sites_of_one_virtual_host(site):
+    """S-06, the manual: one <VirtualHost> for many sites is one, unless the
+    principal names the site"""
+    def hosts(api):
+        return [api.post("/orders", "h" + api.tag, user=None, host=host)
+                for host in ("a.shops.test", "b.shops.test", "a.shops.test")]
+    assert [a.json["id"] for a in hosts(site())] == [1, 1, 1]
+    apart = hosts(site(location="IdempotencyPrincipal credentials "
+                                "cookie:PHPSESSID header:Host"))
+    assert [a.json["id"] for a in apart] == [1, 2, 1]
+    assert [a.marked for a in apart] == [False, False, True]
+
+
 def test_client_certificates_are_principals(own):
     """case 17 (c)"""
     api = own(extra=("socache_shmcb", "ssl"))
