@@ -246,7 +246,8 @@ static int first_pass(request_rec *r, const idem_dir_conf_t *conf)
         return idem_refuse(ctx, r, IDEM_PROBLEM_INVALID_KEY, why, NULL);
     }
     if (conf->require_key == 1) {
-        return idem_refuse(ctx, r, IDEM_PROBLEM_MISSING_KEY, NULL, NULL);
+        return idem_refuse(ctx, r, IDEM_PROBLEM_MISSING_KEY,
+                           idem_request_missing(conf, r->pool), NULL);
     }
     ctx->state = IDEM_STATE_SETTLED; /* nothing to protect */
     idem_body_give(ctx, r);

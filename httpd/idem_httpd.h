@@ -257,6 +257,10 @@ apr_status_t idem_request_key(const char **key, const char **why,
                               request_rec *r, const idem_dir_conf_t *conf,
                               const idem_ctx_t *ctx);
 
+/** For a client without a key: where this service looks for one. */
+const char *idem_request_missing(const idem_dir_conf_t *conf,
+                                 apr_pool_t *pool);
+
 /**
  * May a key with this time in it still be used? Keys without a time may.
  * @param why  out: for the client

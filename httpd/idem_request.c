@@ -194,6 +194,13 @@ apr_status_t idem_request_key(const char **key, const char **why,
     return APR_SUCCESS;
 }
 
+const char *idem_request_missing(const idem_dir_conf_t *conf, apr_pool_t *pool)
+{
+    return apr_pstrcat(pool, "This operation needs an idempotency key in ",
+                       idem_source_names(conf->sources, pool), ". ",
+                       IDEM_PROBLEM_HOW_TO_SEND, NULL);
+}
+
 /* Clocks of clients differ by this much. */
 #define FUTURE_MAX apr_time_from_sec(5 * 60)
 

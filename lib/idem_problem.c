@@ -20,11 +20,9 @@ typedef struct {
 /* In the order of idem_problem_t. */
 static const row_t rows[IDEM_PROBLEM_COUNT] = {
     { "missing-key", 400, 0, "An idempotency key is required",
-      "This operation needs the field Idempotency-Key. Send a new unique "
-      "value, such as a UUID, for each operation, and the same value when "
-      "you retry it. Nothing was run." },
+      "This operation needs an idempotency key. " IDEM_PROBLEM_HOW_TO_SEND },
     { "invalid-key", 400, 0, "The idempotency key cannot be used",
-      "The field Idempotency-Key has no usable value. Nothing was run." },
+      "The key has no usable value. Nothing was run." },
     { "payload-too-large", 413, 0, "The request body is too large",
       "The body is longer than this service takes with an idempotency key. "
       "Nothing was run." },

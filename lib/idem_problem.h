@@ -20,6 +20,11 @@ typedef enum {
     IDEM_PROBLEM_COUNT
 } idem_problem_t;
 
+/** What a client without a key is told to do. */
+#define IDEM_PROBLEM_HOW_TO_SEND                                              \
+    "Send a new unique value, such as a UUID, for each operation, and the "   \
+    "same value when you retry it. Nothing was run."
+
 /** The result word, which is also the last segment of the type URI. */
 const char *idem_problem_str(idem_problem_t problem);
 

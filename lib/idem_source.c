@@ -51,6 +51,25 @@ apr_status_t idem_source_parse(idem_source_t *source, const char *text)
     return APR_SUCCESS;
 }
 
+const char *idem_source_names(const apr_array_header_t *sources,
+                              apr_pool_t *pool)
+{
+    static const char *const what[] = { "the field ", "the query parameter ",
+                                        "the form field ",
+                                        "the JSON member " };
+    const char *text = "";
+    int i;
+
+    for (i = 0; i < sources->nelts; i++) {
+        const idem_source_t *source =
+            &APR_ARRAY_IDX(sources, i, idem_source_t);
+
+        text = apr_pstrcat(pool, text, i ? " or " : "", what[source->kind],
+                           source->name, NULL);
+    }
+    return text;
+}
+
 apr_status_t idem_source_query(const char **value, const char **why,
                                const char *query, const char *name,
                                apr_pool_t *pool)

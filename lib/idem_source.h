@@ -29,6 +29,10 @@ typedef struct {
  */
 apr_status_t idem_source_parse(idem_source_t *source, const char *text);
 
+/** For people: "the field A or the query parameter b". */
+const char *idem_source_names(const apr_array_header_t *sources,
+                              apr_pool_t *pool);
+
 /**
  * The value of a field of a query string, decoded.
  * @param value  out: from @a pool

@@ -1,5 +1,6 @@
 # test_covered.py: which requests are covered (conformance 1.2).
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 from client import is_problem
 
 
@@ -73,6 +74,20 @@ def test_required_key(site):
     assert told["retryable"] is False
     assert api.n == 0
     assert api.post("/orders", '"k"').status == 201
+
+
+@pytest.mark.parametrize("sources, told", [
+    ("", "the field Idempotency-Key"),
+    ("IdempotencyKeySource query:ClientToken",
+     "the query parameter ClientToken"),
+    ("IdempotencyKeySource header:X-Key form:order[key] json:/a/key",
+     "the field X-Key or the form field order[key] or the JSON member "
+     "/a/key")])
+def test_missing_key_is_told_where(site, sources, told):
+    """M-07: what a client has to do"""
+    api = site(location="IdempotencyRequireKey On\n" + sources)
+    answer = is_problem(api.post("/orders"), 400, "missing-key")
+    assert " key in %s. Send " % told in answer.json["detail"]
 
 
 def test_preflight_passes_without_key(site):

@@ -369,6 +369,21 @@ static void only_bodies_of_a_fitting_type_are_looked_at(void **state)
     }
 }
 
+static void sources_are_named_for_people(void **state)
+{
+    apr_array_header_t *all = apr_array_make(*state, 4, sizeof(idem_source_t));
+
+    assert_string_equal(idem_source_names(all, *state), "");
+    idem_source_parse(apr_array_push(all), "header:A");
+    assert_string_equal(idem_source_names(all, *state), "the field A");
+    idem_source_parse(apr_array_push(all), "query:b");
+    idem_source_parse(apr_array_push(all), "form:c");
+    idem_source_parse(apr_array_push(all), "json:/d");
+    assert_string_equal(idem_source_names(all, *state),
+                        "the field A or the query parameter b or "
+                        "the form field c or the JSON member /d");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +396,7 @@ int main(void)
         pool_test(a_name_over_the_limit_is_not_cut_to_one),
         pool_test(the_first_source_that_is_present_wins),
         pool_test(only_bodies_of_a_fitting_type_are_looked_at),
+        pool_test(sources_are_named_for_people),
     };
 
     apr_initialize();
