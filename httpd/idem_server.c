@@ -9,6 +9,7 @@
 #include "idem_hash.h"
 #include "idem_numbers.h"
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 
 #include "mod_watchdog.h"
@@ -131,16 +132,49 @@ static void start_purge(server_rec *s, apr_pool_t *pconf)
 /* As people name it: two hosts may have the same. */
 static const char *label_of(const server_rec *s, apr_pool_t *pool)
 {
-    unsigned int port = s->addrs && s->addrs->host_port ? s->addrs->host_port
-                                                        : s->port;
+    unsigned int port =
+        s->addrs && s->addrs->host_port ? s->addrs->host_port : s->port;
     const char *name = s->server_hostname ? s->server_hostname : "";
 
     return port ? apr_psprintf(pool, "%s:%u", name, port) : name;
 }
 
-/* Rule 60: stable over restarts, so no pointer and no number by position. */
+static const char *add_names(const char *text, const apr_array_header_t *names,
+                             apr_pool_t *pool)
+{
+    int i;
+
+    for (i = 0; names && i < names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(names, i, const char *);
+
+        text = name ? apr_pstrcat(pool, text, " ", name, NULL) : text;
+    }
+    return text;
+}
+
+/* Rule 60: stable over restarts, so no pointer and no number by position.
+ * Hosts without ServerName all have the machine's. The first of a name has it
+ * to itself; the others are told apart as their requests are, by ServerAlias.
+ */
+static const char *host_of(const server_rec *s, apr_hash_t *taken,
+                           apr_pool_t *pool)
+{
+    const char *host = apr_psprintf(
+        pool, "%s:%u %s:%u", s->server_hostname ? s->server_hostname : "",
+        s->port, s->addrs && s->addrs->virthost ? s->addrs->virthost : "",
+        s->addrs ? s->addrs->host_port : 0);
+
+    if (apr_hash_get(taken, host, APR_HASH_KEY_STRING)) {
+        host = add_names(host, s->names, pool);
+        host = add_names(host, s->wild_names, pool);
+    }
+    apr_hash_set(taken, host, APR_HASH_KEY_STRING, s);
+    return host;
+}
+
 static void name_hosts(server_rec *s, apr_pool_t *pconf)
 {
+    apr_hash_t *taken = apr_hash_make(pconf);
     idem_srv_conf_t *srv;
 
     for (; s; s = s->next) {
@@ -151,10 +185,7 @@ static void name_hosts(server_rec *s, apr_pool_t *pconf)
         srv = ap_get_module_config(s->module_config, &idempotency_module);
         srv = apr_pmemdup(pconf, srv, sizeof(*srv));
         ap_set_module_config(s->module_config, &idempotency_module, srv);
-        srv->host = apr_psprintf(
-            pconf, "%s:%u %s:%u", s->server_hostname ? s->server_hostname : "",
-            s->port, s->addrs && s->addrs->virthost ? s->addrs->virthost : "",
-            s->addrs ? s->addrs->host_port : 0);
+        srv->host = host_of(s, taken, pconf);
         for (p = srv->host; *p; p++) {
             hash = (hash ^ (unsigned char)*p) * 16777619u;
         }

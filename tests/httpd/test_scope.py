@@ -199,6 +199,31 @@ def test_hosts_do_not_share_keys(site):
     assert api.n == 2
 
 
+UNNAMED = """
+<VirtualHost 127.0.0.1:@PORT@>
+ServerAlias one.test
+</VirtualHost>
+<VirtualHost 127.0.0.1:@PORT@>
+ServerAlias two.test 2.test
+</VirtualHost>
+<VirtualHost 127.0.0.1:@PORT@>
+ServerAlias *.three.test
+</VirtualHost>
+"""
+
+
+def test_hosts_without_a_name_do_not_share_keys(site):
+    """S-06: without ServerName all of them have that of the machine"""
+    api = site(conf=UNNAMED)
+    hosts = ("one.test", "two.test", "a.three.test")
+    for _ in range(2):
+        for number, host in enumerate(hosts, 1):
+            answer = api.post("/orders", '"v"', host=host)
+            assert answer.json == {"id": number}
+    assert api.post("/orders", '"v"', host="2.test").json == {"id": 2}
+    assert api.n == 3
+
+
 TLS = """
 Listen 127.0.0.1:@TLS@
 <VirtualHost 127.0.0.1:@TLS@>
