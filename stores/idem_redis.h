@@ -58,8 +58,9 @@ typedef struct {
     pthread_cond_t freed;
     idem_redis_conn_t *idle; /* last used first */
     int nidle;
-    int nopen;           /* idle and in use */
-    unsigned generation; /* connections of an older one are dropped */
+    idem_redis_conn_t *late; /* given back without the lock; atomic */
+    int nopen;               /* idle and in use */
+    unsigned generation;     /* connections of an older one are dropped */
     /* Circuit breaker: see idem_redis_pool.c. */
     int failures; /* in a row */
     apr_time_t until;

@@ -35,6 +35,7 @@ void idem_redis_pool_init(idem_redis_pool_t *pool)
     pthread_condattr_destroy(&attr);
     pool->idle = NULL;
     pool->nidle = 0;
+    pool->late = NULL;
     pool->nopen = 0;
     pool->failures = 0;
     pool->until = 0;
@@ -113,10 +114,25 @@ static void tell_recovered(idem_redis_store_t *redis)
 
 /* ------------------------------------------------------------ connections */
 
+static void push_locked(idem_redis_pool_t *pool, idem_redis_conn_t *conn)
+{
+    conn->next = pool->idle;
+    pool->idle = conn;
+    pool->nidle++;
+}
+
 static idem_redis_conn_t *pop_locked(idem_redis_pool_t *pool)
 {
-    idem_redis_conn_t *conn = pool->idle;
+    idem_redis_conn_t *late =
+        __atomic_exchange_n(&pool->late, NULL, __ATOMIC_ACQUIRE);
+    idem_redis_conn_t *conn;
 
+    while (late) {
+        conn = late;
+        late = late->next;
+        push_locked(pool, conn);
+    }
+    conn = pool->idle;
     if (conn) {
         pool->idle = conn->next;
         pool->nidle--;
@@ -231,9 +247,7 @@ void idem_redis_give(idem_redis_store_t *redis, idem_redis_conn_t *conn,
     recovered = learn_locked(pool, rv);
     if (conn) {
         conn->used = idem_redis_uptime();
-        conn->next = pool->idle;
-        pool->idle = conn;
-        pool->nidle++;
+        push_locked(pool, conn);
     }
     else {
         pool->nopen--;
@@ -344,18 +358,23 @@ idem_redis_conn_t *idem_redis_take_idle(idem_redis_store_t *redis)
 
 /* One that cannot be used is shut down and left to idem_redis_take(), which
  * finds it stale: closing it frees memory, and this may be a signal handler
- * that interrupted malloc. */
+ * that interrupted malloc. And its place must not be lost, though the lock is
+ * not had in time: whoever has it next finds it. */
 void idem_redis_give_idle(idem_redis_store_t *redis, idem_redis_conn_t *conn)
 {
     idem_redis_pool_t *pool = &redis->pool;
 
+    conn->used = idem_redis_uptime();
     if (!lock_soon(&pool->lock)) {
+        conn->next = __atomic_load_n(&pool->late, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(&pool->late, &conn->next, conn, 0,
+                                            __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED)) {
+            /* conn->next is what stands there now. */
+        }
         return;
     }
-    conn->used = idem_redis_uptime();
-    conn->next = pool->idle;
-    pool->idle = conn;
-    pool->nidle++;
+    push_locked(pool, conn);
     pthread_cond_signal(&pool->freed);
     pthread_mutex_unlock(&pool->lock);
 }

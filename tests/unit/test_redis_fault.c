@@ -386,6 +386,47 @@ static void abandon_without_a_connection_comes_later(void **state)
     assert_int_equal(claim, IDEM_CLAIM_UNKNOWN);
 }
 
+/* Holds the lock of the pool from when its connection is taken. */
+static void *hold_lock(void *data)
+{
+    idem_redis_pool_t *pool = data;
+    int taken = 0;
+    int i;
+
+    for (i = 0; i < 1000 && !taken; i++) {
+        sleep_ms(1);
+        pthread_mutex_lock(&pool->lock);
+        taken = pool->nidle == 0;
+        if (taken) {
+            sleep_ms(100);
+        }
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return NULL;
+}
+
+/* On a machine that stops threads for as long as it likes. */
+static void abandon_without_the_lock_loses_no_connection(void **state)
+{
+    const char *options[] = { "pool=1:1", "timeout=500ms", NULL };
+    idem_store_t *store = redis_store(*state, options);
+    idem_redis_pool_t *pool = &((idem_redis_store_t *)store)->pool;
+    idem_claim_t claim;
+    idem_token_t token;
+    pthread_t thread;
+
+    server_command("FLUSHALL");
+    (void)claim_rv(store, 1, &claim, &token, *state);
+    pthread_create(&thread, NULL, hold_lock, pool);
+    kill(server.pid, SIGSTOP);
+    (void)idem_store_abandon(store, &token, T0);
+    kill(server.pid, SIGCONT);
+    pthread_join(thread, NULL);
+    assert_int_equal(pool->nopen, 1);
+    assert_int_equal(claim_rv(store, 2, &claim, &token, *state), APR_SUCCESS);
+    assert_int_equal(claim, IDEM_CLAIM_NEW);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +442,7 @@ int main(void)
         pool_test(survey_warns_of_what_loses_records),
         pool_test(threads_share_few_connections),
         pool_test(abandon_without_a_connection_comes_later),
+        pool_test(abandon_without_the_lock_loses_no_connection),
     };
     int failed;
 
