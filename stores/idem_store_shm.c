@@ -175,14 +175,15 @@ static apr_status_t shm_forget(idem_store_t *store, const idem_digest_t *id)
     apr_status_t rv = idem_shm_enter(shm, i, IDEM_SHM_LOCK_WAIT);
     idem_shm_head_t *head;
     apr_uint32_t unit;
-    int broken = 0;
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    unit = idem_shm_part_find_locked(part, id, &broken);
-    if (unit == IDEM_SHM_NONE) {
-        rv = broken ? APR_EGENERAL : APR_NOTFOUND;
+    rv = idem_shm_find_locked(part, id, &unit);
+    if (rv == APR_SUCCESS && unit == IDEM_SHM_NONE) {
+        rv = APR_NOTFOUND;
+    }
+    if (rv != APR_SUCCESS) {
         goto leave;
     }
     head = idem_shm_part_head(part, unit);

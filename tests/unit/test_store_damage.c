@@ -128,6 +128,21 @@ static void broken_index_is_made_anew(void **state)
     assert_int_equal(usage.repairs, 49);
 }
 
+static void broken_index_keeps_nothing_from_being_released(void **state)
+{
+    idem_store_t *store = contract_store(*state);
+    idem_digest_t id = digest(1);
+
+    assert_int_equal(put(store, 1, 1, T0, *state), APR_SUCCESS);
+    head_of(store, 1)->next = 0xfffffff0u;
+    id.bytes[IDEM_DIGEST_LEN - 1] ^= 0xff;
+    assert_int_equal(idem_store_forget(store, &id), APR_NOTFOUND);
+    assert_whole(store, *state);
+    id = digest(1);
+    assert_int_equal(idem_store_forget(store, &id), APR_SUCCESS);
+    assert_whole(store, *state);
+}
+
 /* ------------------------------------------------------------------- file */
 
 /* Nothing of what had expired is replayed. @return how many are known */
@@ -304,6 +319,7 @@ int main(void)
         pool_test(two_records_never_share_an_extent),
         pool_test(of_two_records_with_one_id_the_later_stays),
         pool_test(broken_index_is_made_anew),
+        pool_test(broken_index_keeps_nothing_from_being_released),
         pool_test(damage_costs_records_and_nothing_else),
         pool_test(torn_file_costs_records_and_nothing_else),
     };
