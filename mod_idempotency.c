@@ -25,7 +25,7 @@ static int is_nph(const request_rec *r)
 {
     const char *base;
 
-    if (!r->handler || !r->filename || strcmp(r->handler, "cgi-script") != 0) {
+    if (!r->filename || !idem_request_is_cgi(r)) {
         return 0;
     }
     base = strrchr(r->filename, '/');

@@ -243,6 +243,9 @@ const char *idem_ctx_short_id(const idem_ctx_t *ctx);
 /** Is the first request's method covered, and is this its real handler? */
 int idem_request_is_covered(request_rec *r, const apr_array_header_t *methods);
 
+/** Is it for mod_cgi or mod_cgid? */
+int idem_request_is_cgi(const request_rec *r);
+
 /** The request that the client sent. */
 request_rec *idem_request_first(request_rec *r);
 

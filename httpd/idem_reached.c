@@ -56,13 +56,6 @@ static void error_log(const ap_errorlog_info *info, const char *text)
     }
 }
 
-static int is_cgi(const request_rec *r)
-{
-    return r->handler
-           && (!strcmp(r->handler, "cgi-script")
-               || !strcmp(r->handler, "application/x-httpd-cgi"));
-}
-
 /* Scheme and the rest of the URL of the back end, or of the balancer's last
  * choice. */
 static const char *url_of(const request_rec *r)
@@ -97,7 +90,7 @@ static int proxy_reached(const idem_ctx_t *ctx, const request_rec *r)
 int idem_reached(const idem_ctx_t *ctx, const request_rec *r)
 {
     if (apr_table_get(r->subprocess_env, "GATEWAY_INTERFACE")) {
-        return idem_proxy_is(r) || (is_cgi(r) && !ctx->unreached);
+        return idem_proxy_is(r) || (idem_request_is_cgi(r) && !ctx->unreached);
     }
     return idem_proxy_is(r) && proxy_reached(ctx, r);
 }

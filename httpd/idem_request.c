@@ -93,6 +93,13 @@ int idem_request_is_covered(request_rec *r, const apr_array_header_t *methods)
     return 0;
 }
 
+int idem_request_is_cgi(const request_rec *r)
+{
+    return r->handler
+           && (!strcmp(r->handler, "cgi-script")
+               || !strcmp(r->handler, "application/x-httpd-cgi"));
+}
+
 /* Only a body of the right type can hold a key, and only in a real one. */
 static int may_be_in_body(request_rec *r, const idem_dir_conf_t *conf)
 {

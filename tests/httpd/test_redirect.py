@@ -158,6 +158,17 @@ def test_nph_runs_unprotected_and_says_so(api):
     assert api.server.results(api.tag, 2) == ["bypassed", "bypassed"]
 
 
+def test_nph_by_the_old_name_of_its_handler(site):
+    """rule 9: AddType application/x-httpd-cgi makes scripts, too"""
+    api = site(conf='<Location "/cgi/nph-c">\n'
+                    "SetHandler application/x-httpd-cgi\n</Location>")
+    api.expect_log("IDEM0020")
+    for number in (1, 2):
+        answer = api.post("/cgi/nph-c", '"n"')
+        assert answer.body == b"nph\n" and not answer.marked
+        assert api.runs == number
+
+
 def test_numbers_in_server_status(own):
     """contract 6: counters have the result words"""
     api = own()
