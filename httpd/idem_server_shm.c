@@ -221,6 +221,7 @@ idem_store_t *idem_server_shm_open(server_rec *s, apr_pool_t *pconf)
     rv = idem_store_shm_attach(&store, &retained->segment, retained->locks,
                                pconf);
     if (rv != APR_SUCCESS) {
+        /* Only a fault of ours leads here: it is what was opened above. */
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
                      "IDEM0008: the store could not be used");
         return NULL;

@@ -95,6 +95,20 @@ def test_release_and_long_answers(start):
     is_problem(row.post("/big/1100000", '"b"'), 409, "response-not-retained")
 
 
+def test_record_of_another_version(start, redis):
+    """IDEM0022: what cannot be read is not guessed at, and nothing runs"""
+    api = start()
+    api.expect_log("IDEM0022")
+    api.post("/orders", '"k"')
+    name = redis.do("KEYS", "*")[0]
+    assert redis.do("GETRANGE", name, 95, 95) == b"\1"
+    redis.do("SETRANGE", name, 95, b"\2")
+    for _ in range(2):
+        is_problem(api.post("/orders", '"k"'), 502, "outcome-unknown")
+    assert api.n == 1
+    assert "IDEM0022" in api.server.new_log()
+
+
 def test_second_request_while_the_first_runs(start):
     api = start()
     with api.conn(30) as running:

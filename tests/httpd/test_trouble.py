@@ -4,8 +4,10 @@
 import glob
 import os
 import signal
+import time
 
 import pytest
+import rig
 from client import is_problem
 from rig import wait_until
 
@@ -44,6 +46,42 @@ def test_no_digests(own, monkeypatch):
                     "[b]\nbase = c\n[c]\nactivate = 1\n")
     monkeypatch.setenv("OPENSSL_CONF", api.server.path("openssl.cnf"))
     said_at_start(api, "IDEM0009")
+
+
+def test_no_place_for_the_locks(own):
+    """IDEM0005: a folder in which no file can be made"""
+    api = own(conf="Mutex flock:/proc idempotency\n")
+    said_at_start(api, "IDEM0005")
+
+
+def test_without_mod_watchdog(own, monkeypatch):
+    """IDEM0007: expired keys run again all the same, and their room is taken
+    by others"""
+    api = own(store="shm size=1M path=none", location="IdempotencyTTL 1")
+    # It may be compiled in: then in a copy of httpd it goes by another name.
+    copy = api.server.path("run/httpd")
+    with open(rig.HTTPD, "rb") as file:
+        code = file.read()
+    with open(copy, "wb") as file:
+        file.write(code.replace(b"ap_watchdog_get_inst",
+                                b"ap_watchdog_gone_ist"))
+    os.chmod(copy, 0o755)
+    monkeypatch.setattr(rig, "HTTPD", copy)
+    api.expect_log("IDEM0007", "IDEM0019")
+    api.server.start()
+    assert "IDEM0007" in api.server.log()
+    assert api.post("/orders", '"k"').status == 201
+    assert api.post("/orders", '"k"').marked
+    time.sleep(1.2)
+    assert not api.post("/orders", '"k"').marked
+    assert api.n == 2
+    # Many times what the store holds; nobody frees it meanwhile.
+    for round_ in range(3):
+        for i in range(10):
+            answer = api.post("/big/100000", "r%d-%d" % (round_, i))
+            assert answer.status == 200, answer
+        assert api.server.status()["RecordsDone"] > 0
+        time.sleep(1.2)
 
 
 def test_a_child_that_cannot_use_the_store(own):
