@@ -217,6 +217,22 @@ def secret_of(api):
     ("redis secret=/nonexistent/s", True, "cannot be read"),
     ("redis secret=@SECRET@ url=rediss://u:s3cret@h", True, "needs TLS"),
     ("redis secret=@SECRET@ url=redis://u:s3cret@h:x", True, "port"),
+    ("redis secret=@SECRET@ url=redis://u%4:p@h", True, "% before its @"),
+    ("redis secret=@SECRET@ url=redis://u%00:p@h", True, "% before its @"),
+    ("redis secret=@SECRET@ url=redis://u:@h", True, "no password after"),
+    ("redis secret=@SECRET@ url=redis://u:%zz@h", True, "or a % that is not"),
+    ("redis secret=@SECRET@ url=redis://u@h", True, "but there is no"),
+    ("redis secret=@SECRET@ url=redis://[::1", True, "a [ without its ]"),
+    ("redis secret=@SECRET@ url=redis://:6379", True, "names no host"),
+    ("redis secret=@SECRET@ url=redis://h,i", True, "names one host"),
+    ("redis secret=@SECRET@ url=sentinel://%s/m" % ",".join("h" * 17), True,
+     "too many hosts"),
+    ("redis secret=@ROOT@/httpd.conf", True, "must belong"),
+    ("redis secret=@ROOT@/run/short", True, "less than 32 bytes"),
+    ("redis secret=@SECRET@ replicas=17", True, "such as replicas=1"),
+    ("redis secret=@SECRET@ connect=0", True, "connect=0 is not a time"),
+    ("redis secret=@SECRET@ timeout=1h", True, "such as 500ms"),
+    ("redis secret=@SECRET@ lease=1ms", True, "such as lease=30s"),
     ("redis secret=@SECRET@ lease=5", True, "lease=5000ms is less"),
     ("redis secret=@SECRET@ size=64M", True, "'size' is no option"),
     ("redis secret=@SECRET@ prefix", True, "name=value"),
@@ -224,6 +240,7 @@ def secret_of(api):
 def test_bad_store_is_told_by_configtest(own, store, load, told):
     api = own()
     store = store.replace("@SECRET@", secret_of(api))
+    api.server.file("run/short", "x" * 31, 0o600)
     if "lease" in store:
         store += " timeout=2s"
     api.server.write(store=store, conf=redisrig.LOAD if load else "")
@@ -304,6 +321,7 @@ def test_stopped_redis_does_not_eat_the_workers(start, redis, mpm):
     assert sorted(times)[5] < 0.1
     redis.signal(signal.SIGCONT)
     assert retry_until(api, '"k"', 201).marked
+    assert wait_until(lambda: "IDEM0105" in api.server.log(), 5)
     # Claims that nobody waited for are taken back, not left to be unknown.
     for i in range(number):
         assert retry_until(api, '"new-%d"' % i, 201), i
@@ -364,6 +382,46 @@ def test_replica_and_flushed_scripts(start, redis):
     assert api.post("/orders", '"k"').marked
     assert api.post("/orders", '"new2"').status == 201
     assert api.n == 3
+
+
+@pytest.fixture
+def replica(redis):
+    redis.do("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+    server = redisrig.Redis("--replicaof", "127.0.0.1", str(redis.port))
+    yield server.start()
+    server.close()
+
+
+def test_results_that_no_replica_has(start, redis, replica):
+    """IDEM0107: the answer is sent and kept all the same"""
+    redis.do("SET", "other", "1")
+    assert wait_until(lambda: redis.do("WAIT", 1, 100))
+    api = start(*SLOW, "replicas=1")
+    api.expect_log("IDEM0107")
+    with api.conn() as running:
+        running.send(api.raw("POST", "/gate", '"k"'))
+        api.wait_n()
+        replica.signal(signal.SIGSTOP)
+        api.open_gate()
+        first = running.answer()
+        assert first.status == 201
+    assert wait_until(lambda: "IDEM0107" in api.server.new_log(), 5)
+    again = api.post("/gate", '"k"')
+    assert again.marked and again.body == first.body
+    assert api.n == 1
+    replica.signal(signal.SIGCONT)
+
+
+def test_what_is_no_record(start, redis):
+    """IDEM0108: somebody else wrote over it"""
+    api = start()
+    api.expect_log("IDEM0012", "IDEM0108")
+    api.post("/orders", '"k"')
+    redis.do("SET", redis.do("KEYS", "*")[0], "x" * 200)
+    for _ in range(2):
+        is_problem(api.post("/orders", '"k"'), 503, "store-unavailable")
+    assert api.n == 1
+    assert wait_until(lambda: "IDEM0108" in api.server.new_log(), 5)
 
 
 def test_start_without_redis(start, redis):

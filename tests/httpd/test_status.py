@@ -1,6 +1,7 @@
 # test_status.py: numbers, and the handler idempotency-status.
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
 import time
 import urllib.parse
 
@@ -185,6 +186,42 @@ def test_a_full_store_is_counted(own):
         found, "idempotency_store_refused_claims_total") == refused
     assert openmetrics.value(
         found, "idempotency_store_used_bytes") == store["used_bytes"]
+
+
+def test_the_store_in_all_forms(own):
+    """issue 5, 1: records, what ends next, what was freed, repairs"""
+    api = own(conf=ADMIN, location="IdempotencyTTL 3")
+    api.expect_log("IDEM0002", "AH00098")
+    api.server.start()
+    for key in "abc":
+        api.post("/orders", key)
+    store, found = status(api)["store"], metrics(api)
+    assert store["records"]["done"] == 3
+    assert openmetrics.value(found, "idempotency_store_records",
+                             state="done") == 3
+    assert openmetrics.value(found, "idempotency_store_size_bytes"
+                             ) == store["size_bytes"]
+    assert store["fill"] == pytest.approx(
+        store["used_bytes"] / store["size_bytes"], abs=1e-4)
+    assert store["freed_records"] == store["repairs"] == 0
+    # The sweep has to come by.
+    ends = wait_until(lambda: status(api)["store"]["next_expiry"], 3)
+    assert re.match(r"20\d\d-.*Z$", ends)
+    assert 0 <= openmetrics.value(
+        metrics(api), "idempotency_store_next_expiry_seconds") <= 3
+    assert wait_until(
+        lambda: status(api)["store"]["freed_records"] == 3, 8)
+    assert openmetrics.value(
+        metrics(api), "idempotency_store_freed_records_total") == 3
+    assert status(api)["store"]["records"]["done"] == 0
+    assert wait_until(
+        lambda: status(api)["store"]["next_expiry"] is None, 5)
+    api.server.kill_all()
+    api.server.start()
+    repairs = status(api)["store"]["repairs"]
+    assert repairs > 0
+    assert openmetrics.value(
+        metrics(api), "idempotency_store_repairs_total") == repairs
 
 
 def test_a_waiter_is_looked_up_once(own):
