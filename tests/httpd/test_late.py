@@ -1,10 +1,11 @@
-# test_late.py: late keys: IdempotencyMaxKeyAge and IdempotencyTombstone.
+# test_late.py: keys that are too old by their own time
+# (IdempotencyMaxKeyAge).
 # SPDX-License-Identifier: Apache-2.0
 import time
 import uuid
 
 import pytest
-from client import B2, is_problem
+from client import is_problem
 
 BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -62,50 +63,3 @@ def test_keys_without_a_time_pass(site, key):
 def test_age_does_not_count_by_default(api):
     """contract 5: off"""
     assert api.post("/orders", uuid7(10 ** 8)).status == 201
-
-
-def test_tombstone(site):
-    """contract 2: expired; a late key is refused instead of run"""
-    api = site(location="IdempotencyTTL 1\nIdempotencyTombstone 3")
-    assert api.post("/orders", '"t"').status == 201
-    assert api.post("/orders", '"t"').marked
-    time.sleep(1.3)
-    for _ in range(2):
-        is_problem(api.post("/orders", '"t"'), 412, "key-expired")
-    is_problem(api.post("/orders", '"t"', B2), 422, "key-reused")
-    assert api.n == 1
-    time.sleep(4.2)  # its end is kept in whole seconds
-    assert not api.post("/orders", '"t"').marked
-    assert api.n == 2
-
-
-def test_tombstone_of_what_was_not_retained(site):
-    """contract 2"""
-    api = site(location="IdempotencyTTL 1\nIdempotencyTombstone 20\n"
-                        "IdempotencyMaxResponse 1k")
-    assert api.post("/big/5000", '"b"').status == 200
-    is_problem(api.post("/big/5000", '"b"'), 409, "response-not-retained")
-    time.sleep(1.3)
-    is_problem(api.post("/big/5000", '"b"'), 412, "key-expired")
-    assert api.n == 1
-
-
-def test_tombstone_survives_a_restart(own):
-    """L-07"""
-    api = own(location="IdempotencyTTL 1\nIdempotencyTombstone 60")
-    api.server.start()
-    assert api.post("/orders", '"r"').status == 201
-    time.sleep(1.3)
-    api.server.stop()
-    api.server.start()
-    is_problem(api.post("/orders", '"r"'), 412, "key-expired")
-    assert api.n == 1
-
-
-def test_no_tombstone_by_default(site):
-    """L-02"""
-    api = site(location="IdempotencyTTL 1")
-    api.post("/orders", '"n"')
-    time.sleep(1.3)
-    assert api.post("/orders", '"n"').status == 201
-    assert api.n == 2
