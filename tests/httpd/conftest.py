@@ -11,8 +11,10 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import backend as backend_module  # noqa: E402
+import pages  # noqa: E402
 import redisrig  # noqa: E402
 import rig  # noqa: E402
+import shared  # noqa: E402
 
 # Built without hiredis there is no such module.
 if not os.path.exists(redisrig.module_path()):
@@ -125,6 +127,46 @@ def own(mpm, backend, fpm, guard):
 @pytest.fixture
 def api(site):
     return site()
+
+
+@pytest.fixture
+def admin(own):
+    """A server whose administrator may do all."""
+    api = own(conf=pages.ADMIN + pages.USERS + pages.HOSTS,
+              extra=["unique_id"])
+    # alice:secret, bob:secret
+    api.server.file("users", "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n"
+                    "bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+    api.server.start()
+    return api
+
+
+@pytest.fixture(scope="module")
+def hosts(mpm, backend, fpm):
+    host = shared.SharedHost(mpm, backend, fpm)
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def fresh(mpm, backend, fpm, guard):
+    """A host of this test alone."""
+    host = shared.SharedHost(mpm, backend, fpm)
+    guard.append(host.server)
+    yield host
+    host.server.final_log = host.server.log()
+    host.close()
+    host.server.log = lambda: host.server.final_log
+
+
+@pytest.fixture
+def host(hosts, guard):
+    guard.append(hosts.server)
+    hosts.server.expected = []
+    yield hosts
+    path = os.path.join(hosts.home("evil"), "htdocs/.htaccess")
+    if os.path.exists(path):
+        os.unlink(path)
 
 
 @pytest.fixture

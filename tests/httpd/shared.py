@@ -396,3 +396,17 @@ class Undisturbed:
             runs = self.host.runs(n.name, n.tag)
             assert n.keys <= runs <= n.keys + n.unknown
             assert n.slowest < SLOW
+
+
+def at_once(number, what):
+    """what(i) for each i, in threads; their results."""
+    found = [None] * number
+
+    def run(i):
+        found[i] = what(i)
+    pool = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join(120)
+    return found

@@ -7,9 +7,8 @@ import sys
 
 import pytest
 from client import is_problem
+from pages import ADMIN, HOSTS, USERS
 from rig import free_port
-from test_admin import USERS
-from test_status import ADMIN, HOSTS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CTL = os.path.join(HERE, "..", "..", "tools", "idempotencyctl")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import client
 import pytest
-from client import B1, is_problem
+from client import is_problem
 
 UUID = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 

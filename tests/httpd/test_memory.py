@@ -11,7 +11,6 @@ import subprocess
 
 import client
 import pytest
-from client import is_problem
 from rig import kill, wait_until
 
 PAGE = resource.getpagesize()

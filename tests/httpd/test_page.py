@@ -7,8 +7,8 @@ import time
 import browser as browser_module
 import client
 import pytest
+from pages import ADMIN, HOSTS, get
 from rig import wait_until
-from test_status import ADMIN, HOSTS, get
 
 VOID = {"meta", "link", "br", "img", "rect", "path"}
 chromium = pytest.mark.skipif(browser_module.PROGRAM is None,

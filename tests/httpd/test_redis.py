@@ -10,9 +10,8 @@ import pytest
 import redisrig
 import rig
 from client import is_problem
+from pages import ADMIN, act, get, listed, metrics, show, status
 from rig import wait_until
-from test_admin import act, listed, show
-from test_status import ADMIN, get, metrics, status
 
 QUICK = ("connect=100ms", "timeout=300ms", "lease=3s")
 SLOW = ("connect=100ms", "timeout=300ms", "lease=30s")

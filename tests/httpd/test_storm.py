@@ -1,7 +1,6 @@
 # test_storm.py: waiting, streams, clients that leave and processes that are
 # killed, all at once: no key runs twice, no two clients see two answers.
 # SPDX-License-Identifier: Apache-2.0
-import os
 import random
 import threading
 import time
