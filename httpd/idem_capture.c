@@ -436,6 +436,7 @@ void idem_capture_error_page(idem_ctx_t *ctx, request_rec *r)
 {
     idem_capture_add(ctx, r);
     ctx->path = IDEM_PATH_ERROR;
+    ctx->error_status = idem_proxy_status(ctx, r);
 }
 
 void idem_capture_end(idem_ctx_t *ctx, request_rec *r)

@@ -207,6 +207,7 @@ typedef struct {
     idem_seen_t seen;
     int client_gone; /* at any time: told again before sending */
     idem_path_t path;
+    int error_status;         /* of an error page: what it stands for */
     int streaming;            /* bytes are passed on */
     int head_sent;            /* while streaming */
     apr_bucket_brigade *held; /* streaming: what waits for the commit */
@@ -351,6 +352,13 @@ int idem_proxy_is(const request_rec *r);
  * before has left anything of an answer's head.
  */
 void idem_proxy_watch(idem_ctx_t *ctx, request_rec *r);
+
+/**
+ * The status that an error page of mod_proxy stands for: an ErrorDocument on
+ * another server makes a 302 of each. Where several have the same, it was
+ * 502, or if the back end has answered, 302 remains.
+ */
+int idem_proxy_status(const idem_ctx_t *ctx, request_rec *r);
 
 /** Hook into mod_proxy, if it is loaded; in pre_config. */
 void idem_proxy_register(void);

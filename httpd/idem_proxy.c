@@ -14,6 +14,8 @@
 
 #include <dlfcn.h>
 
+#include "mod_core.h"
+
 /* As mod_proxy.h declares it; only the request is looked at here. */
 typedef int pre_request_t(void **worker, void **balancer, request_rec *r,
                           void *conf, char **url);
@@ -28,9 +30,11 @@ int idem_proxy_is(const request_rec *r)
                    || !strncmp(r->handler, "proxy:", 6)));
 }
 
+/* Location apart, which ErrorDocument may have made. */
 static int fields_of(const request_rec *r)
 {
-    return apr_table_elts(r->headers_out)->nelts;
+    return apr_table_elts(r->headers_out)->nelts
+           - (apr_table_get(r->headers_out, "Location") != NULL);
 }
 
 void idem_proxy_watch(idem_ctx_t *ctx, request_rec *r)
@@ -43,6 +47,42 @@ void idem_proxy_watch(idem_ctx_t *ctx, request_rec *r)
     ctx->watched = r;
     ctx->watched_fields = fields_of(r);
     ctx->watched_type = r->content_type;
+}
+
+/* @return the status whose ErrorDocument this is; 0: none, -1: several */
+static int status_of_page(request_rec *r, const char *page)
+{
+    int unknown = ap_index_of_response(HTTP_INTERNAL_SERVER_ERROR);
+    int status, found = 0;
+
+    for (status = 400; status < 600; status++) {
+        int i = ap_index_of_response(status);
+        const char *own;
+
+        /* Statuses that httpd does not know share the index of 500. */
+        if (i == unknown && status != HTTP_INTERNAL_SERVER_ERROR) {
+            continue;
+        }
+        own = ap_response_code_string(r, i);
+        if (own && !strcmp(own, page)) {
+            found = found ? -1 : status;
+        }
+    }
+    return found;
+}
+
+int idem_proxy_status(const idem_ctx_t *ctx, request_rec *r)
+{
+    const char *location = apr_table_get(r->headers_out, "Location");
+    int found = 0;
+
+    if (idem_proxy_is(r) && r->status == HTTP_MOVED_TEMPORARILY && location) {
+        found = status_of_page(r, location);
+    }
+    if (found < 0) {
+        found = ctx->proxy_answered ? 0 : HTTP_BAD_GATEWAY;
+    }
+    return found ? found : r->status;
 }
 
 /* For each back end that is tried. */

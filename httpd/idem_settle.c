@@ -265,6 +265,9 @@ static void fill_origin(idem_origin_t *origin, idem_ctx_t *ctx, request_rec *r)
     origin->answer = idem_flow_answer(&ctx->seen);
     origin->status = from->status;
     origin->path = from != r ? IDEM_PATH_ERROR : ctx->path;
+    if (from == r && ctx->path == IDEM_PATH_ERROR) {
+        origin->status = ctx->error_status;
+    }
     origin->proxy_answered = ctx->proxy_answered;
     origin->backend_reached = idem_reached(ctx, from);
     origin->release_asked = ctx->release_asked;

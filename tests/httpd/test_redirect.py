@@ -243,3 +243,41 @@ def test_sub_requests_are_part_of_their_request(site):
     assert api.runs == 1
     # The script's own keys are another matter.
     assert api.post("/cgi/c", '"ssi2"').body == b"2\n"
+
+
+def elsewhere(url):
+    return "".join("ErrorDocument %d %s\n" % (status, url % status)
+                   for status in (400, 404, 500, 502, 503, 504))
+
+
+@pytest.mark.parametrize("url", ["http://status.test/%d",
+                                 "http://status.test/?%.0s"])
+def test_error_document_elsewhere(own, url):
+    """O-04, O-05, O-08: a page of another server hides the status: 302"""
+    api = own(conf=elsewhere(url) + "ProxyPass /app/ http://127.0.0.1:1/ "
+              'retry=0\n<Location "/api/">\nProxyErrorOverride On\n'
+              "</Location>")
+    api.server.start()
+    api.expect_log("AH01102", "AH00898", "AH01097", "AH00957", "AH01114",
+                   "AH01144")
+
+    def is_elsewhere(answer, status, marked=False):
+        assert (answer.status, answer.marked) == (302, marked), answer
+        assert answer.get("Location") == url % status
+    is_elsewhere(api.post("/nohdr", '"lost"'), 502)
+    is_problem(api.post("/nohdr", '"lost"'), 502, "outcome-unknown")
+    for marked in (False, True):
+        is_elsewhere(api.post("/st/404", '"gone"'), 404, marked)
+    runs = api.n
+    is_elsewhere(api.post("/app/x", '"down"'), 503)
+    again = api.post("/app/x", '"down"')
+    is_elsewhere(api.post("/st/503", '"busy"'), 503)
+    busy = api.post("/st/503", '"busy"')
+    if "%d" in url:  # each has its own page
+        is_elsewhere(again, 503)
+        is_elsewhere(busy, 503)
+        assert api.n == runs + 2
+    else:  # 503 cannot be told from 502
+        is_problem(again, 502, "outcome-unknown")
+        is_elsewhere(busy, 503, True)
+        assert api.n == runs + 1
