@@ -35,6 +35,8 @@ IdempotencyAdmin On
     SetHandler idempotency-status
 </Location>
 IdempotencyWait 4
+# Half of them for one host: fewer than prefork has children at its start.
+IdempotencyMaxWaiters 8
 RequestReadTimeout header=10 body=3,MinRate=2000
 <Directory {www}>
     AllowOverride All
