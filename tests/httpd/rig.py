@@ -4,7 +4,9 @@
 # A test gets its server by its configuration: the same text, the same
 # running server. Fresh keys and counters come from the test's tag, which
 # is in the path (counter) and in the Authorization field (principal).
+import glob
 import os
+import random
 import re
 import shutil
 import signal
@@ -31,9 +33,10 @@ def module_path():
 
 
 # httpd's own, and without consequence: a child of event that stops has closed
-# its pollset while a worker still hands a kept-alive connection back; and
-# Debian's httpd was built beside a newer OpenSSL than the one installed.
-NOT_OURS = re.compile(r"\(9\)Bad file descriptor: AH03093|AH01882")
+# its pollset while a worker still hands a connection back, to be kept or to be
+# closed; and Debian's httpd was built beside a newer OpenSSL than the one
+# installed.
+NOT_OURS = re.compile(r"\(9\)Bad file descriptor: AH0309[23]|AH01882")
 
 MPM = {
     "prefork": "StartServers 6\nMinSpareServers 4\nMaxSpareServers 20\n"
@@ -103,9 +106,16 @@ def environment():
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Below those that Linux gives to connections: none of them takes the
+    place of a server that is stopped and started again."""
+    while True:
+        port = random.randrange(10000, 32768)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def wait_until(what, seconds=15, step=0.02):
@@ -125,6 +135,17 @@ def stat_of(pid):
             return file.read().rsplit(")", 1)[1].split()[:4]
     except OSError:
         return None
+
+
+def files_of(pid):
+    """What the descriptors of a process lead to; none if it is gone."""
+    found = []
+    for path in glob.glob("/proc/%d/fd/*" % pid):
+        try:
+            found.append(os.readlink(path))
+        except OSError:
+            pass
+    return found
 
 
 def kill(pid):
@@ -291,7 +312,7 @@ class Server:
         """graceful (SIGUSR1) or restart (SIGHUP), until it has happened."""
         before = self.generations()
         self.child.send_signal(sig)
-        assert wait_until(lambda: self.generations() > before), self.log()
+        assert wait_until(lambda: self.generations() > before, 30), self.log()
 
     def stop(self, sig=signal.SIGTERM):
         if self.child:
@@ -324,13 +345,8 @@ class Server:
         with open("/proc/net/tcp") as file:
             inode = [line.split()[9] for line in file if pair in line][0]
         for pid in self.children():
-            for name in os.listdir("/proc/%d/fd" % pid):
-                try:
-                    link = os.readlink("/proc/%d/fd/%s" % (pid, name))
-                except OSError:
-                    continue
-                if link == "socket:[%s]" % inode:
-                    return pid
+            if "socket:[%s]" % inode in files_of(pid):
+                return pid
         raise AssertionError("no child serves this connection")
 
     def kill_all(self):
@@ -396,8 +412,12 @@ class Api:
     def __init__(self, server, tag):
         self.server = server
         self.tag = tag
-        self.port = server.port
         self.backend = server.backend
+
+    @property
+    def port(self):
+        """Of its server: a start that found it taken changes it."""
+        return self.server.port
 
     def fresh(self):
         """The same server with a fresh counter and fresh keys."""
