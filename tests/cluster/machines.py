@@ -175,7 +175,7 @@ class Bank(backend.Backend):
         self.listener = client.socket.create_server((HUB, 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         self.given = 0
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accept_at(self.listener)
 
     def handle(self, req, sock):
         parts = req.path.strip("/").split("/")

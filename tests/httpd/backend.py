@@ -64,12 +64,16 @@ class Backend:
         self.raw = {}
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accept_at(self.listener)
 
-    def accept(self):
+    def accept_at(self, listener):
+        threading.Thread(target=self.accept, args=(listener,),
+                         daemon=True).start()
+
+    def accept(self, listener):
         while True:
             try:
-                sock = self.listener.accept()[0]
+                sock = listener.accept()[0]
             except OSError:
                 return
             threading.Thread(target=self.serve, args=(sock,),
@@ -156,6 +160,10 @@ class Backend:
         if arg:
             return self.do_big(req, sock, tag, arg, number)
         return self.do_orders(req, sock, tag, arg, number)
+
+    def do_each(self, req, sock, tag, arg, number):
+        """As do_gate, but each run has a gate of its own: TAG.1, TAG.2."""
+        return self.do_gate(req, sock, "%s.%d" % (tag, number), arg, number)
 
     def do_st(self, req, sock, tag, arg, number):
         status = int(arg)

@@ -147,14 +147,16 @@ class Page:
                         "(document.querySelector(%r).getBoundingClientRect())"
                         % selector)
 
-    def click(self, place, times=1, pause=0.02):
-        """With the mouse, so often, pause seconds apart."""
+    def click(self, place, times=1, between=None):
+        """With the mouse, so often; between() says when to go on."""
         for i in range(times):
+            if i > 0:
+                between()
             for kind in ("mousePressed", "mouseReleased"):
                 self.browser.send(
                     "Input.dispatchMouseEvent", self.session, type=kind,
                     x=place[0], y=place[1], button="left", clickCount=i + 1)
-            time.sleep(pause)
+            time.sleep(0.02)
 
     def complaints(self):
         """Errors in the console: violations of the policy among them."""

@@ -15,12 +15,13 @@ class Cutter:
     bytes    is sent as the answer; the request goes nowhere
     """
 
-    def __init__(self, port, plan, when=None, own=0):
+    def __init__(self, port, plan, when=None, listener=None):
         self.port = port
         self.plan = list(plan)
         self.when = when
         self.open = []
-        self.listener = socket.create_server(("127.0.0.1", own), backlog=16)
+        self.listener = listener or socket.create_server(
+            ("127.0.0.1", 0), backlog=16)
         self.own = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 

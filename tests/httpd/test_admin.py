@@ -280,25 +280,26 @@ def test_release_during_a_running_request(api):
     mine = "api.test:%d" % api.port
     who = "authorization:Bearer " + api.tag
     with api.conn() as first:
-        first.send(api.raw("POST", "/slow/3000", "k"))
+        first.send(api.raw("POST", "/each", "k"))
         api.wait_n(1)
-        is_problem(api.post("/slow/3000", "k"), 409, "in-progress")
-        time.sleep(1.5)  # so that the second one ends well after it
+        is_problem(api.post("/each", "k"), 409, "in-progress")
         answer = act(api, "release", key="k", host=mine, principal=who)
         assert answer.status == 200 and answer.json["was"] == "executing"
         with api.conn() as second:
-            second.send(api.raw("POST", "/slow/3000", "k"))
+            second.send(api.raw("POST", "/each", "k"))
             api.wait_n(2)
-            is_problem(api.post("/slow/3000", "k"), 409, "in-progress")
+            is_problem(api.post("/each", "k"), 409, "in-progress")
+            api.backend.gate(api.tag + ".1").set()
             one = first.answer()
             assert one.status == 201 and not one.marked
             # The late finisher neither stored nor freed anything.
-            is_problem(api.post("/slow/3000", "k"), 409, "in-progress")
+            is_problem(api.post("/each", "k"), 409, "in-progress")
+            api.backend.gate(api.tag + ".2").set()
             two = second.answer()
             assert two.status == 201 and not two.marked
     assert api.n == 2
     assert {one.body, two.body} == {b'{"id":1}', b'{"id":2}'}
-    again = api.post("/slow/3000", "k")
+    again = api.post("/each", "k")
     assert again.marked and again.body == two.body
     assert "IDEM0017" in api.server.new_log()
 

@@ -11,6 +11,7 @@ from client import is_problem
 from rig import wait_until
 from test_http2 import Client
 from test_late import uuid7
+from test_wait import are_waiting
 
 UNIQUE = ("unique_id",)
 TRACE = ('CustomLog logs/trace.log "%{UNIQUE_ID}e %{IDEMPOTENCY_RESULT}e '
@@ -290,12 +291,13 @@ def test_late_keys_are_told_of(own):
 
 def test_waiters_are_told_of(own):
     """One line each; the duration has the time that it waited"""
-    api = own(conf=audit.LOG, location="IdempotencyWait 5", extra=UNIQUE)
+    api = own(conf=audit.LOG, location="IdempotencyWait 60", extra=UNIQUE)
     api.server.start()
     with api.conn() as one, api.conn() as two:
         one.send(api.raw("POST", "/gate", '"w"'))
         api.wait_n()
         two.send(api.raw("POST", "/gate", '"w"'))
+        assert are_waiting(api, 1)
         time.sleep(0.6)
         api.open_gate()
         assert not one.answer().marked and two.answer().marked

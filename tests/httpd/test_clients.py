@@ -69,8 +69,10 @@ class Program:
             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def run(self, port, path, seconds="10"):
+        return self.end(self.start(port, path, seconds))
+
+    def end(self, child):
         """Exit status and what it printed."""
-        child = self.start(port, path, seconds)
         out, err = child.communicate(timeout=60)
         self.said = err
         return child.returncode, out.strip()
@@ -84,6 +86,13 @@ class Program:
 def program(api, tmp_path):
     # Requests without Authorization: they all have one principal.
     return lambda name: Program(api, name, tmp_path)
+
+
+def words(api):
+    """What became of the requests that have ended."""
+    return {line.split()[0] for line in
+            api.server.read_log("logs/access.log").splitlines()
+            if api.tag in line}
 
 
 def executed_once(prog, results):
@@ -114,12 +123,13 @@ def test_cut_after_the_request(program, name):
     api = prog.api
     with Cutter(api.port, ["cut", "pass"], api.wait_n) as cutter:
         begin = time.monotonic()
-        assert prog.run(cutter.own, "/slow/1200") == (0, '201 {"id":1}'), \
-            prog.said
+        child = prog.start(cutter.own, "/gate")
+        assert wait_until(lambda: "in-progress" in words(api))
+        api.open_gate()
+        assert prog.end(child) == (0, '201 {"id":1}'), prog.said
     assert time.monotonic() - begin > 1
-    lines = api.server.results(api.tag, api.server.read_log(
-        "logs/access.log").count(api.tag))
-    assert sorted(set(lines)) == ["executed", "in-progress", "replayed"]
+    assert wait_until(lambda: words(api) == {
+        "executed", "in-progress", "replayed"}), words(api)
     assert api.n == 1
 
 
@@ -137,7 +147,7 @@ def test_time_out(program, name):
     """a server that never answers"""
     prog = program(name)
     with Cutter(prog.api.port, ["stall", "pass"]) as cutter:
-        assert prog.run(cutter.own, "/orders", "1") == (0, '201 {"id":1}')
+        assert prog.run(cutter.own, "/orders", "3") == (0, '201 {"id":1}')
     assert executed_once(prog, ["executed", "replayed"])
 
 
@@ -163,15 +173,14 @@ def test_refusals_that_pass(program, name):
 def test_server_that_comes_later(program, name):
     """connection refused"""
     prog = program(name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    child = prog.start(port, "/orders")
-    assert wait_until(lambda: os.path.exists(prog.file + ".key"))
-    time.sleep(0.3)
-    with Cutter(prog.api.port, ["pass"], own=port):
-        out = child.communicate(timeout=40)[0]
-    assert (child.returncode, out.strip()) == (0, '201 {"id":1}')
+    with socket.socket() as later:
+        later.bind(("127.0.0.1", 0))  # it refuses until it listens
+        child = prog.start(later.getsockname()[1], "/orders")
+        assert wait_until(lambda: os.path.exists(prog.file + ".key"))
+        time.sleep(0.3)
+        later.listen()
+        with Cutter(prog.api.port, ["pass"], listener=later):
+            assert prog.end(child) == (0, '201 {"id":1}'), prog.said
     assert executed_once(prog, ["executed"])
 
 

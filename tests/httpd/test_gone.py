@@ -78,10 +78,10 @@ def test_script_that_lives_on(api):
 
 def test_script_that_stalls(site):
     """case 3: cut off by Timeout after the headers"""
-    api = site(timeout=1)
+    api = site(timeout=3)
     api.expect_log("AH01220", "AH01215", "AH02550", "AH01229", "AH01217",
                    "AH02651", "cgid?:(error|warn)")
-    path = "/cgi/c?stall=3"
+    path = "/cgi/c?stall=8"
     first = api.post(path, '"stall"')
     assert first.status in (502, 504) and b"1\n" != first.body
     is_problem(api.post(path, '"stall"'), 502, "outcome-unknown")

@@ -121,8 +121,8 @@ def test_too_many_wait(site):
     assert api.n == 1
 
 
-@pytest.mark.parametrize("path", ["/flow/9000", "/cgi/c?chunk=1",
-                                  "/php/c.php?chunk=1"])
+@pytest.mark.parametrize("path", ["/flow/9000", "/cgi/c?chunk=1&hold=8",
+                                  "/php/c.php?chunk=1&hold=8"])
 def test_bytes_come_before_the_end(site, path):
     """C-04"""
     api = site(**STREAM)

@@ -8,13 +8,13 @@ import time
 import client
 import pytest
 from client import is_problem
-from rig import kill, module_path, wait_until
+from rig import SOON, kill, module_path, wait_until
 
 LOST = ("AH00052", "AH00051", "AH01239", "AH00046", "AH00045", "AH10292",
         "AH01102", "AH01110", "AH00898", "AH00098", "IDEM0002")
 
 
-def settled(api, path, key, seconds=6, **more):
+def settled(api, path, key, seconds=10, **more):
     """Retry until the answer is no longer in-progress."""
     def ask():
         answer = api.post(path, key, **more)
@@ -26,44 +26,44 @@ def settled(api, path, key, seconds=6, **more):
 
 def test_keys_expire(site):
     """L-01, L-02"""
-    api = site(location="IdempotencyTTL 1")
+    api = site(location="IdempotencyTTL 3")
     assert api.post("/orders", '"x"').json == {"id": 1}
     assert api.post("/orders", '"x"').marked
-    time.sleep(1.2)
+    time.sleep(3.2)
     again = api.post("/orders", '"x"')
     assert not again.marked and again.json == {"id": 2}
     assert api.n == 2
     # An expired key is free for any request.
-    time.sleep(1.2)
+    time.sleep(3.2)
     assert api.post("/orders", '"x"', client.B2).json == {"id": 3}
 
 
 def test_a_replay_does_not_extend_the_time(site):
     """L-03"""
-    api = site(location="IdempotencyTTL 1500ms")
+    api = site(location="IdempotencyTTL 4")
     api.post("/orders", '"x"')
-    time.sleep(0.9)
+    time.sleep(2.1)
     assert api.post("/orders", '"x"').marked
-    time.sleep(0.9)
+    time.sleep(2.1)
     assert not api.post("/orders", '"x"').marked
     assert api.n == 2
 
 
 def test_the_time_counts_from_the_end(site):
     """L-03: not from the claim"""
-    api = site(location="IdempotencyTTL 1")
-    api.post("/slow/1300", '"x"')
-    assert api.post("/slow/1300", '"x"').marked
+    api = site(location="IdempotencyTTL 3")
+    api.post("/slow/3300", '"x"')
+    assert api.post("/slow/3300", '"x"').marked
     assert api.n == 1
 
 
 def test_unknown_expires_too(site):
     """contract 2: unknown --ttl--> absent"""
-    api = site(location="IdempotencyTTL 1")
+    api = site(location="IdempotencyTTL 3")
     api.expect_log("AH01102", "AH00898")
     assert api.post("/nohdr", '"u"').status == 502
     is_problem(api.post("/nohdr", '"u"'), 502, "outcome-unknown")
-    time.sleep(1.2)
+    time.sleep(3.2)
     assert api.post("/nohdr", '"u"').problem is None
     assert api.n == 2
 
@@ -83,7 +83,7 @@ def test_a_killed_child_blocks_no_key(own, unknown):
     api.open_gate()
     start = time.monotonic()
     answer = settled(api, "/gate", '"k9"')
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < SOON
     if unknown == "refuse":
         is_problem(answer, 502, "outcome-unknown")
         assert api.n == 1
@@ -353,7 +353,7 @@ def test_two_servers_never_write_one_file(own):
     started = time.monotonic()
     other.server.launch()
     assert other.server.child.wait(30) != 0
-    assert 8 < time.monotonic() - started < 15
+    assert time.monotonic() - started > 8
     log = other.server.log() + other.server.stderr()
     line = [t for t in log.splitlines() if "IDEM0001" in t][0]
     assert path in line and "another" in line
@@ -370,7 +370,7 @@ def test_a_new_server_waits_for_the_old_one(own):
     other.server.launch()
     time.sleep(0.5)
     api.server.stop()
-    assert wait_until(other.server.listens, 12)
+    assert wait_until(other.server.listens, 20)
     # The same principal and host: the record is there.
     other.tag = api.tag
     assert other.post("/orders", '"w"').marked

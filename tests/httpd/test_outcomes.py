@@ -7,6 +7,7 @@ import time
 import client
 import pytest
 from client import is_problem
+from test_life import settled
 
 RELEASED = (401, 407, 408, 409, 421, 423, 425, 429, 503)
 KEPT = (200, 202, 303, 400, 403, 404, 405, 413, 415, 422, 426, 451, 500, 501,
@@ -64,13 +65,19 @@ def test_release_list_is_configurable(site):
     is_kept(api.fresh(), "/st/429", 429)
 
 
-def test_back_end_down(own, backend):
+@pytest.fixture
+def later():
+    """A port that refuses until listen() is called on its socket."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def test_back_end_down(own, later):
     """O-04, case 48 (c): nothing was sent, so the key is free"""
     api = own(conf="ProxyPass /later/ http://127.0.0.1:@DOWN@/ retry=0\n"
                    '<Location "/later/">\nIdempotencyEngine On\n</Location>')
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = later.getsockname()[1]
     server = api.server
     server.write(conf=server.settings["conf"].replace("@DOWN@", str(port)))
     server.start()
@@ -79,24 +86,17 @@ def test_back_end_down(own, backend):
     for _ in range(2):
         assert client.exchange(api.port, data).status == 503
     # The back end comes up: a second listener with the same counters.
-    listener = socket.create_server(("127.0.0.1", port))
-    api.backend.listener, kept = listener, api.backend.listener
-    try:
-        import threading
-        threading.Thread(target=api.backend.accept, daemon=True).start()
-        time.sleep(0.05)
-        api.backend.listener = kept
-        answer = client.exchange(api.port, data)
-        assert answer.status == 201 and not answer.marked
-        assert client.exchange(api.port, data).marked
-    finally:
-        listener.close()
+    later.listen()
+    api.backend.accept_at(later)
+    answer = client.exchange(api.port, data)
+    assert answer.status == 201 and not answer.marked
+    assert client.exchange(api.port, data).marked
     assert api.n == 1
 
 
 def test_back_end_times_out(site):
     """O-05, case 6"""
-    api = site(conf="ProxyTimeout 1")
+    api = site(conf="ProxyTimeout 3")
     api.expect_log("AH01102", "AH00898")
     first = api.post("/gate", '"to"')
     assert first.status in (502, 504) and first.problem is None
@@ -110,7 +110,7 @@ def test_back_end_times_out(site):
 
 def test_rerun_if_so_configured(site):
     """O-05"""
-    api = site(conf="ProxyTimeout 1",
+    api = site(conf="ProxyTimeout 3",
                location="IdempotencyOutcomeUnknown rerun")
     api.expect_log("AH01102", "AH00898")
     assert api.post("/gate", '"to"').status in (502, 504)
@@ -272,10 +272,7 @@ def test_died_mod_php(api):
     """L-04, case 24: the process that runs the script kills itself"""
     with pytest.raises(client.NoAnswer):
         api.post("/php/c.php?die=1", '"die"')
-    answer = api.post("/php/c.php?die=1", '"die"')
-    if answer.problem == "in-progress":
-        time.sleep(2)
-        answer = api.post("/php/c.php?die=1", '"die"')
+    answer = settled(api, "/php/c.php?die=1", '"die"')
     is_problem(answer, 502, "outcome-unknown")
     assert api.runs == 1
     assert api.post("/php/c.php", '"other"').status == 201

@@ -208,7 +208,7 @@ def test_it_refreshes_itself(started, chrome):
     time.sleep(11)
     assert len(page.fetched()) == n
     page.ask("document.getElementById('pause').click()")
-    assert wait_until(lambda: len(page.fetched()) > n, 5)
+    assert wait_until(lambda: len(page.fetched()) > n)
     assert page.complaints() == []
     page.close()
 

@@ -19,6 +19,7 @@ BYPASS = ('<Location "/byp/">\nIdempotencyEngine On\n'
           'IdempotencyStoreFailure bypass\n</Location>\n'
           'ProxyPass /byp/ http://127.0.0.1:@BACKEND@/\n')
 FAILING = ("IDEM0012", "IDEM0104")
+AT_ONCE = 3  # seconds, on a machine that is busy
 
 
 @pytest.fixture
@@ -125,18 +126,22 @@ def test_long_request_keeps_its_lease(start):
     """the watchdog renews it, also in a child that a restart has retired"""
     api = start()
     with api.conn(30) as running:
-        running.send(api.raw("POST", "/slow/6000", '"k"'))
+        running.send(api.raw("POST", "/gate", '"k"'))
         api.wait_n()
         time.sleep(3.5)
-        is_problem(api.post("/slow/6000", '"k"'), 409, "in-progress")
+        is_problem(api.post("/gate", '"k"'), 409, "in-progress")
         api.server.again(signal.SIGUSR1)
+        time.sleep(3.5)
+        is_problem(api.post("/gate", '"k"'), 409, "in-progress")
+        api.open_gate()
         assert running.answer().status == 201
-    again = api.post("/slow/6000", '"k"')
+    again = api.post("/gate", '"k"')
     assert again.marked and api.n == 1
 
 
 def test_killed_child_leaves_an_unknown_key(start):
-    api = start()
+    # Long enough to be asked again within it on a machine that is busy.
+    api = start("connect=100ms", "timeout=300ms", "lease=8s")
     api.expect_log("AH00052", "AH00051", "core:notice")
     with api.conn(30) as running:
         running.send(api.raw("POST", "/gate", '"k"'))
@@ -144,7 +149,7 @@ def test_killed_child_leaves_an_unknown_key(start):
         rig.kill(api.server.child_of(running))
         is_problem(retry_until(api, '"k"', 409, path="/gate"), 409,
                    "in-progress")
-    is_problem(retry_until(api, '"k"', 502, path="/gate"), 502,
+    is_problem(retry_until(api, '"k"', 502, 20, "/gate"), 502,
                "outcome-unknown")
     assert api.n == 1
 
@@ -293,7 +298,7 @@ def test_redis_down_and_back(start, redis):
         answer, took = timed(api, '"new-%d"' % i)
         is_problem(answer, 503, "store-unavailable")
         assert int(answer.get("Retry-After")) >= 1
-        assert took < 1
+        assert took < AT_ONCE
     assert api.post("=/byp/%s/orders", '"k2"').status == 201
     assert api.n == 2
     redis.start()
@@ -305,9 +310,11 @@ def test_redis_down_and_back(start, redis):
 
 
 def test_stopped_redis_does_not_eat_the_workers(start, redis, mpm):
-    number = 45 if mpm == "prefork" else 30
-    api = start()
-    api.expect_log(*FAILING)
+    number = 30
+    # One child: each takes five to learn it. From then on it does not wait
+    # for timeout=, but for a probe now and then.
+    api = start(conf="MaxRequestWorkers %d" % (1 if mpm == "prefork" else 16))
+    api.expect_log("MaxRequestWorkers setting", *FAILING)
     api.post("/orders", '"k"')
     redis.signal(signal.SIGSTOP)
     times = []
@@ -315,9 +322,8 @@ def test_stopped_redis_does_not_eat_the_workers(start, redis, mpm):
         answer, took = timed(api, '"new-%d"' % i)
         assert answer.status == 503
         times.append(took)
-    # Each child takes five to learn it; from then on it refuses at once.
-    assert max(times) < 1
-    assert sorted(times)[5] < 0.1
+    assert max(times) < AT_ONCE
+    assert sorted(times)[number // 2] < 0.3
     redis.signal(signal.SIGCONT)
     assert retry_until(api, '"k"', 201).marked
     assert wait_until(lambda: "IDEM0105" in api.server.log(), 5)

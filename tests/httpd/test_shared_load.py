@@ -178,7 +178,7 @@ def test_killing_his_own_processes(host, mpm):
                     assert first.status in (502, 503), first
                 except client.NoAnswer:
                     assert path == "/killmod.php"
-                answer = wait_until(lambda: told(host, target, tag), 6, 0.1)
+                answer = wait_until(lambda: told(host, target, tag), 15, 0.1)
                 is_problem(answer, 502, "outcome-unknown")
                 assert host.runs("evil", tag) == 1
 

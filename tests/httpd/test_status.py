@@ -188,7 +188,7 @@ def test_the_store_in_all_forms(own):
 
 def test_a_waiter_is_looked_up_once(own):
     """issue 5, 1: however often it claims again"""
-    api = own(conf=ADMIN, location="IdempotencyWait 10s")
+    api = own(conf=ADMIN, location="IdempotencyWait 60s")
     api.server.start()
     with api.conn() as first, api.conn() as second:
         first.send(api.raw("POST", "/gate", "k"))
@@ -223,8 +223,8 @@ def test_latencies(counted):
     # executed, and the first of unknown outcome; release stores nothing
     assert told["commit"]["count"] == requests["executed"] + 1
     for row in told.values():
-        assert 0 < row["p50"] <= row["p90"] <= row["p99"] <= row["p999"] < 1
-        assert row["p50"] * row["count"] / 4 < row["sum"] < 1
+        assert 0 < row["p50"] <= row["p90"] <= row["p99"] <= row["p999"] < 5
+        assert row["p50"] * row["count"] / 4 < row["sum"] < 5
     found = metrics(counted)
     for name in told:
         name, row = "idempotency_%s_seconds" % name, told[name]
@@ -295,11 +295,11 @@ def test_the_last_hour(counted):
     def steps():
         return [n for n in status(counted)["history"]["looked"]
                 if n is not None]
-    assert wait_until(lambda: len(steps()) >= 1, 15, 0.2)
+    assert wait_until(lambda: len(steps()) >= 1, 30, 0.2)
     before = sum(steps())
     for _ in range(5):
         counted.post("/orders", "a")
-    assert wait_until(lambda: sum(steps()) == before + 5, 15, 0.2)
+    assert wait_until(lambda: sum(steps()) == before + 5, 30, 0.2)
     told = status(counted)["history"]
     assert sum(n or 0 for n in told["replayed"]) == 5
     assert told["step_seconds"] == 10 and len(told["looked"]) == 359

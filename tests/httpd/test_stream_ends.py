@@ -76,7 +76,7 @@ def test_http_1_0_sees_what_is_torn(site, ends):
 
 def test_back_end_stalls(site):
     """a time-out while streaming: torn, unknown"""
-    api = site(timeout=1, **STREAM)
+    api = site(timeout=3, **STREAM)
     api.expect_log(*BROKEN)
     with api.conn() as conn:
         conn.send(api.raw("POST", "/flow/9", '"s"'))
@@ -89,8 +89,8 @@ def test_back_end_stalls(site):
 
 def test_script_stalls(site):
     """case 3 while streaming, by mod_cgi and mod_cgid"""
-    path = "/cgi/c?stall=3"
-    api = site(timeout=1, **STREAM)
+    path = "/cgi/c?stall=8"
+    api = site(timeout=3, **STREAM)
     api.expect_log(*STALLS)
     with api.conn() as conn:
         conn.send(api.raw("POST", path, '"s"'))
@@ -106,9 +106,9 @@ def test_script_stalls(site):
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_script_stalls_before_anything_left(site, version):
     """then an error page can still be sent, and is not reset"""
-    api = site(timeout=1, **STREAM)
+    api = site(timeout=3, **STREAM)
     api.expect_log(*STALLS)
-    answer = api.post("/cgi/c?bytes=0&stall=3", '"s"', version=version)
+    answer = api.post("/cgi/c?bytes=0&stall=8", '"s"', version=version)
     assert answer.status in (502, 504) and b"</html>" in answer.body
     assert api.runs == 1
 
@@ -278,7 +278,7 @@ def test_client_that_reads_nothing(site):
     conn.send(api.raw("POST", "/flow/1900000", '"slow"'))
     head_and_piece(conn)
     api.open_gate()
-    again = settled(api, "/flow/1900000", '"slow"', 12)
+    again = settled(api, "/flow/1900000", '"slow"', 20)
     assert again.marked and len(again.body) == 1900006
     conn.close()
     assert api.n == 1

@@ -23,21 +23,21 @@ def test_no_releases_the_key(api, path):
 
 def test_ttl_is_shortened(api):
     """O-12"""
-    first = api.post("/word/ttl=2", '"t"')
+    first = api.post("/word/ttl=3", '"t"')
     assert first.get(FIELD) is None
-    again = api.post("/word/ttl=2", '"t"')
+    again = api.post("/word/ttl=3", '"t"')
     assert again.marked and again.get(FIELD) is None
-    time.sleep(2.3)
-    assert not api.post("/word/ttl=2", '"t"').marked
+    time.sleep(3.3)
+    assert not api.post("/word/ttl=3", '"t"').marked
     assert api.n == 2
 
 
 def test_ttl_is_not_lengthened(site):
     """O-12: cut to the TTL"""
-    api = site(location="IdempotencyTTL 2")
+    api = site(location="IdempotencyTTL 3")
     api.post("/word/ttl=4000000000000", '"l"')
     assert api.post("/word/ttl=4000000000000", '"l"').marked
-    time.sleep(2.3)
+    time.sleep(3.3)
     assert not api.post("/word/ttl=4000000000000", '"l"').marked
 
 
