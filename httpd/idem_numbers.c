@@ -1,7 +1,8 @@
 /* idem_numbers.c: counters, latencies and the last hour, per virtual host.
  * SPDX-License-Identifier: Apache-2.0
  *
- *   head_t    tick of the last sample, reading of the configuration
+ *   head_t    tick of the last sample, turns of the watchdogs, reading of
+ *             the configuration
  *   store[]   one sample of the store's use for each step of the last hour
  *   row[]     one for each virtual host, the last one for all that found no
  *             room: name, counters, histograms, samples of the last hour
@@ -18,7 +19,7 @@
 #include <apr_shm.h>
 #include <apr_strings.h>
 
-#define LAYOUT 1 /* of everything below */
+#define LAYOUT 2 /* of everything below */
 #define NROWS (IDEM_NUMBERS_HOSTS + 1)
 #define OTHERS IDEM_NUMBERS_HOSTS
 
@@ -26,6 +27,7 @@ typedef struct {
     apr_uint32_t tick;
     apr_uint32_t reading;
     apr_time_t since;
+    apr_uint64_t turn[IDEM_TURN_COUNT]; /* when it was taken; 0: never */
     idem_store_sample_t store[IDEM_NUMBERS_SAMPLES];
     idem_row_t row[NROWS];
 } numbers_t;
@@ -268,6 +270,20 @@ static void sample_store(apr_uint32_t tick)
     __atomic_store_n(&to->tick, tick, __ATOMIC_RELEASE);
 }
 
+int idem_numbers_turn(idem_turn_t which, apr_interval_time_t interval)
+{
+    apr_uint64_t now = idem_numbers_clock();
+    apr_uint64_t last;
+
+    if (!numbers) {
+        return 1;
+    }
+    last = get(&numbers->turn[which]);
+    return (last == 0 || now >= last + (apr_uint64_t)interval * 1000)
+           && __atomic_compare_exchange_n(&numbers->turn[which], &last, now, 0,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 void idem_numbers_step(void)
 {
     apr_uint32_t tick = idem_numbers_tick();
@@ -277,7 +293,7 @@ void idem_numbers_step(void)
     if (!numbers || !idem_server_store) {
         return;
     }
-    /* Around a graceful restart there are two watchdogs. */
+    /* The turns of two watchdogs may overlap. */
     last = __atomic_load_n(&numbers->tick, __ATOMIC_RELAXED);
     if (last == tick
         || !__atomic_compare_exchange_n(&numbers->tick, &last, tick, 0,

@@ -82,6 +82,16 @@ apr_uint64_t idem_numbers_clock(void);
 void idem_numbers_timing(const idem_srv_conf_t *srv, idem_timing_t what,
                          apr_uint64_t began);
 
+/** What the watchdogs of all children do in turn. */
+typedef enum {
+    IDEM_TURN_PURGE,
+    IDEM_TURN_WARN,
+    IDEM_TURN_COUNT
+} idem_turn_t;
+
+/** Is it this child's turn? One is told so in each @a interval. */
+int idem_numbers_turn(idem_turn_t which, apr_interval_time_t interval);
+
 /** Often, from the watchdog: take a sample when it is time for one. */
 void idem_numbers_step(void);
 

@@ -80,17 +80,13 @@ static void warn_response_max(server_rec *s)
 /* ---- life of a server */
 
 /* Before requests are refused, and again as long as it lasts. */
-static void warn_fill(server_rec *s, apr_time_t now)
+static void warn_fill(server_rec *s)
 {
-    static apr_time_t last;
     idem_usage_t usage;
 
-    if (last != 0 && now - last < FILL_INTERVAL) {
-        return;
-    }
     idem_store_usage(idem_server_store, &usage);
-    if (usage.size > 0 && usage.used >= usage.size / 100 * FILL_PERCENT) {
-        last = now;
+    if (usage.size > 0 && usage.used >= usage.size / 100 * FILL_PERCENT
+        && idem_numbers_turn(IDEM_TURN_WARN, FILL_INTERVAL)) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "IDEM0025: the store is %d%% full; when it has no room "
                      "new keys are refused. Raise %s "
@@ -103,14 +99,17 @@ static void warn_fill(server_rec *s, apr_time_t now)
 static apr_status_t purge_step(int state, void *data, apr_pool_t *pool)
 {
     (void)pool;
-    if (state == AP_WATCHDOG_STATE_RUNNING && idem_server_store) {
+    if (state == AP_WATCHDOG_STATE_RUNNING && idem_server_store
+        && idem_numbers_turn(IDEM_TURN_PURGE, PURGE_INTERVAL)) {
         idem_store_purge(idem_server_store, idem_store_now(idem_server_store));
-        warn_fill(data, idem_store_now(idem_server_store));
+        warn_fill(data);
         idem_numbers_step();
     }
     return APR_SUCCESS;
 }
 
+/* Not a singleton of mod_watchdog: when the child that is it dies, the next
+ * one becomes it ten seconds later. */
 static void start_purge(server_rec *s, apr_pool_t *pconf)
 {
     APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get_instance =
@@ -120,8 +119,8 @@ static void start_purge(server_rec *s, apr_pool_t *pconf)
     ap_watchdog_t *watchdog;
 
     if (!get_instance || !register_callback
-        || get_instance(&watchdog, "_idempotency_", 0, 1, pconf) != APR_SUCCESS
-        || register_callback(watchdog, PURGE_INTERVAL, s, purge_step)
+        || get_instance(&watchdog, "_idempotency_", 0, 0, pconf) != APR_SUCCESS
+        || register_callback(watchdog, AP_WD_TM_SLICE, s, purge_step)
                != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "IDEM0007: no mod_watchdog: expired records are freed "

@@ -96,6 +96,19 @@ def test_a_killed_child_blocks_no_key(own, unknown):
         assert api.post("/orders", "new-%d" % i).status == 201
 
 
+def test_the_purge_outlives_any_child(own):
+    """architecture.md: whoever dies, the others go on at once"""
+    api = own(location="IdempotencyTTL 500ms")
+    api.server.start()
+    api.expect_log(*LOST)
+    for number, pid in enumerate(sorted(api.server.children())):
+        assert api.post("/orders", "p-%d" % number).status == 201
+        kill(pid)
+        assert wait_until(lambda: can_connect(api))
+        assert wait_until(lambda: api.server.status()["RecordsExpired"]
+                          > number, SOON)
+
+
 def test_killed_in_a_storm(own):
     """case 24: kill -9 at any point; locks and memory stay usable"""
     api = own()
