@@ -399,9 +399,11 @@ def replica(redis):
 
 def test_results_that_no_replica_has(start, redis, replica):
     """IDEM0107: the answer is sent and kept all the same"""
-    redis.do("SET", "other", "1")
-    assert wait_until(lambda: redis.do("WAIT", 1, 100))
-    api = start(*SLOW, "replicas=1")
+    master = redis.client()  # WAIT looks at what its own connection wrote
+    master("SET", "other", "1")
+    assert wait_until(lambda: master("WAIT", 1, 100))
+    master.close()
+    api = start("timeout=1s", "lease=30s", "replicas=1")
     api.expect_log("IDEM0107")
     with api.conn() as running:
         running.send(api.raw("POST", "/gate", '"k"'))
