@@ -299,9 +299,12 @@ class Server:
         return self.child.poll() is not None or self.listens()
 
     def listens(self):
-        """Not before it handles signals: a restart would be lost."""
+        """Not before it handles signals, a restart would be lost, and
+        mod_cgid's daemon has its socket."""
         with socket.socket() as sock:
             return (self.generations() > self.before
+                    and (self.mpm == "prefork"
+                         or glob.glob(self.path("run/cgisock*")))
                     and sock.connect_ex(("127.0.0.1", self.port)) == 0)
 
     def stderr(self):
