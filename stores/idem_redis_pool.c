@@ -43,19 +43,6 @@ void idem_redis_pool_init(idem_redis_pool_t *pool)
     pool->probing = 0;
 }
 
-void idem_redis_pool_close(idem_redis_pool_t *pool)
-{
-    idem_redis_conn_t *conn = pool->idle;
-
-    pool->idle = NULL;
-    while (conn) {
-        idem_redis_conn_t *next = conn->next;
-
-        idem_redis_disconnect(conn);
-        conn = next;
-    }
-}
-
 /* ---------------------------------------------------------------- breaker */
 
 /* Does it say that Redis cannot be used, rather than that it refused one
@@ -377,4 +364,13 @@ void idem_redis_give_idle(idem_redis_store_t *redis, idem_redis_conn_t *conn)
     push_locked(pool, conn);
     pthread_cond_signal(&pool->freed);
     pthread_mutex_unlock(&pool->lock);
+}
+
+void idem_redis_pool_close(idem_redis_pool_t *pool)
+{
+    idem_redis_conn_t *conn;
+
+    while ((conn = pop_locked(pool)) != NULL) {
+        idem_redis_disconnect(conn);
+    }
 }

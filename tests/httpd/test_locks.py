@@ -11,6 +11,7 @@ import time
 
 from client import is_problem
 from rig import SOON, wait_until
+from test_life import settled
 
 BYPASS = ('<Location "/byp/">\nIdempotencyEngine On\n'
           'IdempotencyStoreFailure bypass\n</Location>\n'
@@ -100,11 +101,7 @@ def test_the_lock_is_stuck_when_the_answer_comes(own):
         for file in files:
             file.close()
     assert "IDEM0018" in api.server.log()
-
-    def settled():
-        answer = api.post("/gate", '"g"')
-        return None if answer.problem == "in-progress" else answer
-    is_problem(wait_until(settled, 15, 0.1), 502, "outcome-unknown")
+    is_problem(settled(api, "/gate", '"g"', 15), 502, "outcome-unknown")
     assert api.n == 1
 
 

@@ -69,29 +69,31 @@ def starve(server, wanted, later):
     raise AssertionError("not said with any limit: " + wanted)
 
 
-def test_none_for_those_that_wait(own):
-    """IDEM0027: no start, since nothing would bound them"""
-    server = own(store=SMALL).server
+def starts_only_with_it(server, wanted, later):
+    """The want of it ends the server; with it the same one starts."""
     server.expected.append(".")
-    starve(server, "IDEM0027", "AH10095|AH02818|resuming normal")
+    starve(server, wanted, later)
     assert server.child.wait(10) != 0
     start(server, NONE)
     assert server.child.poll() is None
+
+
+def test_none_for_those_that_wait(own):
+    """IDEM0027: no start, since nothing would bound them"""
+    starts_only_with_it(own(store=SMALL).server, "IDEM0027",
+                        "AH10095|AH02818|resuming normal")
 
 
 def test_none_for_the_audit_log(own):
     """IDEM0062: no start, as with a file that cannot be opened"""
     # The second reading has to want more than the first, which leaves the
     # error log behind.
-    server = own(store=SMALL, conf="IdempotencyAuditLog @ROOT@/logs/audit\n"
-                 "<IfFile @ROOT@/logs/error.log>\n"
-                 + "".join("SetEnv BALLAST%d %s\n" % (i, "x" * 8000)
-                           for i in range(200)) + "</IfFile>\n").server
-    server.expected.append(".")
-    starve(server, "IDEM0062", "IDEM|AH02818|resuming normal")
-    assert server.child.wait(10) != 0
-    start(server, NONE)
-    assert server.child.poll() is None
+    api = own(store=SMALL, conf="IdempotencyAuditLog @ROOT@/logs/audit\n"
+              "<IfFile @ROOT@/logs/error.log>\n"
+              + "".join("SetEnv BALLAST%d %s\n" % (i, "x" * 8000)
+                        for i in range(200)) + "</IfFile>\n")
+    starts_only_with_it(api.server, "IDEM0062",
+                        "IDEM|AH02818|resuming normal")
 
 
 def test_none_for_numbers(own):

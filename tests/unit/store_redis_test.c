@@ -121,6 +121,21 @@ void server_stop(void)
     }
 }
 
+int server_setup(void **state)
+{
+    (void)state;
+    apr_initialize();
+    server_start(NULL);
+    return 0;
+}
+
+int server_teardown(void **state)
+{
+    (void)state;
+    server_stop();
+    return 0;
+}
+
 static redisReply *command(const char *line)
 {
     redisReply *reply;

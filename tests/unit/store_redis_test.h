@@ -23,6 +23,9 @@ extern server_t server;
  */
 void server_start(const char *const *options);
 void server_stop(void);
+/** The same for a group of tests; without options. */
+int server_setup(void **state);
+int server_teardown(void **state);
 
 /** One command, of words that are separated by spaces; it must succeed. */
 void server_command(const char *line);

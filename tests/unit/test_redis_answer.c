@@ -187,11 +187,6 @@ int main(void)
         pool_test(step_whose_answer_was_lost_is_recognised),
         pool_test(nonsense_is_no_answer),
     };
-    int failed;
 
-    apr_initialize();
-    server_start(NULL);
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    server_stop();
-    return failed;
+    return cmocka_run_group_tests(tests, server_setup, server_teardown);
 }

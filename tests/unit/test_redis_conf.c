@@ -135,11 +135,19 @@ static void password_that_redis_quotes_is_not_told(void **state)
     assert_string_equal(news.failure, "AUTH was refused: ERR");
 }
 
-int main(void)
+static int setup(void **state)
 {
     static const char *const options[] = { "--rename-command", "AUTH", "",
                                            NULL };
 
+    (void)state;
+    apr_initialize();
+    server_start(options);
+    return 0;
+}
+
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         pool_test(bad_options_are_told_and_no_password),
         pool_test(urls_are_taken_apart),
@@ -147,11 +155,6 @@ int main(void)
         pool_test(short_lease_is_refused),
         pool_test(password_that_redis_quotes_is_not_told),
     };
-    int failed;
 
-    apr_initialize();
-    server_start(options);
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    server_stop();
-    return failed;
+    return cmocka_run_group_tests(tests, setup, server_teardown);
 }

@@ -370,11 +370,6 @@ int main(void)
         pool_test(flushed_scripts_are_sent_again),
         pool_test(keys_of_an_id_have_one_hash_tag),
     };
-    int failed;
 
-    apr_initialize();
-    server_start(NULL);
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    server_stop();
-    return failed;
+    return cmocka_run_group_tests(tests, server_setup, server_teardown);
 }
