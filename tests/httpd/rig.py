@@ -298,13 +298,19 @@ class Server:
     def is_decided(self):
         return self.child.poll() is not None or self.listens()
 
+    def has_daemon(self):
+        """mod_cgid's, which gives its socket away when it has made it: a
+        stop before that would be an error to it."""
+        name = self.path("run/cgisock.%d" % self.child.pid)
+        try:
+            return self.mpm == "prefork" or os.stat(name).st_uid != 0
+        except FileNotFoundError:
+            return False
+
     def listens(self):
-        """Not before it handles signals, a restart would be lost, and
-        mod_cgid's daemon has its socket."""
+        """Not before it handles signals: a restart would be lost."""
         with socket.socket() as sock:
-            return (self.generations() > self.before
-                    and (self.mpm == "prefork"
-                         or glob.glob(self.path("run/cgisock*")))
+            return (self.generations() > self.before and self.has_daemon()
                     and sock.connect_ex(("127.0.0.1", self.port)) == 0)
 
     def stderr(self):
@@ -318,7 +324,8 @@ class Server:
         """graceful (SIGUSR1) or restart (SIGHUP), until it has happened."""
         before = self.generations()
         self.child.send_signal(sig)
-        assert wait_until(lambda: self.generations() > before, 30), self.log()
+        assert wait_until(lambda: self.generations() > before
+                          and self.has_daemon(), 30), self.log()
 
     def stop(self, sig=signal.SIGTERM):
         if self.child:
