@@ -152,6 +152,9 @@ def can_connect(api):
 def test_children_that_come_and_go(own):
     """case 24: MaxConnectionsPerChild 1"""
     api = own(conf="MaxConnectionsPerChild 1")
+    # httpd's own stop forgets one of these children now and then, also
+    # without the module.
+    api.expect_log("AH00045", "AH00046")
     api.server.start()
     for i in range(8):
         assert api.post("/orders", "m-%d" % i).status == 201
